@@ -5,9 +5,9 @@
 # %% ../nbs/06_losses.ipynb #ff9f55e6
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from .layer import Array, check_shape
 
 # %% auto #0
 __all__ = ['Loss', 'MSELoss', 'BCEWithLogitsLoss', 'CrossEntropyLoss', 'HingeLoss', 'HuberLoss']
@@ -24,9 +24,9 @@ class Loss:
     Derived in chapter 6, *Losses*.
     """
 
-    _kept: tuple[Any, ...] | None = None
+    _kept: tuple[Array, ...] | None = None
 
-    def forward(self, u: Any, y: Any) -> Any:
+    def forward(self, u: Array, y: Array) -> Array:
         """Return the loss e of outputs u against targets y.
 
         Parameters
@@ -43,7 +43,7 @@ class Loss:
         """
         raise NotImplementedError
 
-    def backward(self) -> Any:
+    def backward(self) -> Array:
         """Return v_u, the derivative of the last loss by its u.
 
         Returns
@@ -61,17 +61,8 @@ class Loss:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _outputs(self, u: Any) -> Any:
-        u = np.asanyarray(u)
-        if u.dtype.kind in "biu":
-            raise TypeError(f"{self} wants u of floats, got {u.dtype}: "
-                            "the order is forward(u, y)")
-        if u.size == 0:
-            raise ValueError(f"{self} wants at least one number in u, "
-                             f"got shape {u.shape}")
-        return u
-
-    def _targets(self, u: Any, y: Any) -> Any:
+    def _targets(self, u: Array, y: Array) -> Array:
+        check_shape(self, "u", u)
         y = np.asanyarray(y)
         if y.shape != u.shape:
             raise ValueError(f"{self} wants y of u's shape {u.shape}, "
@@ -81,7 +72,7 @@ class Loss:
                             f"got {y.dtype}")
         return y.astype(u.dtype, copy=False)
 
-    def _recall(self) -> tuple[Any, ...]:
+    def _recall(self) -> tuple[Array, ...]:
         if self._kept is None:
             raise RuntimeError(f"{self}.backward() before forward(u, y)")
         return self._kept
@@ -95,17 +86,17 @@ class MSELoss(Loss):
     Examples
     --------
     >>> loss = MSELoss()
-    >>> float(loss.forward([[3.0, 1.0]], [[1.0, 1.0]]))
+    >>> float(loss.forward(np.array([3.0, 1.0]), np.array([1, 1])))
     2.0
     >>> loss.backward()
-    array([[2., 0.]])
+    array([2., 0.])
 
     Notes
     -----
     Derived in chapter 6, *Losses*.
     """
 
-    def forward(self, u: Any, y: Any) -> Any:
+    def forward(self, u: Array, y: Array) -> Array:
         """Return the mean of (u − y)².
 
         Parameters
@@ -127,12 +118,11 @@ class MSELoss(Loss):
         TypeError
             If u does not hold floats, or y does not fit its dtype.
         """
-        u = self._outputs(u)
         error = u - self._targets(u, y)
         self._kept = (error,)
         return np.square(error).mean()
 
-    def backward(self) -> Any:
+    def backward(self) -> Array:
         """Return v_u = 2(u − y) / size, of the shape of u."""
         (error,) = self._recall()
         return 2 * error / error.size
@@ -146,7 +136,7 @@ class BCEWithLogitsLoss(Loss):
     Examples
     --------
     >>> loss = BCEWithLogitsLoss()
-    >>> float(loss.forward([0.0, 1000.0], [1, 0]))
+    >>> float(loss.forward(np.array([0.0, 1000.0]), np.array([1, 0])))
     500.34657359027995
     >>> loss.backward()
     array([-0.25,  0.5 ])
@@ -156,7 +146,7 @@ class BCEWithLogitsLoss(Loss):
     Derived in chapter 6, *Losses*.
     """
 
-    def forward(self, u: Any, y: Any) -> Any:
+    def forward(self, u: Array, y: Array) -> Array:
         """Return the mean of log(1 + exp(u)) − y·u, without overflow.
 
         Parameters
@@ -178,25 +168,23 @@ class BCEWithLogitsLoss(Loss):
         TypeError
             If u does not hold floats, or y does not fit its dtype.
         """
-        u = self._outputs(u)
         y = self._labels(u, y)
         small = np.exp(-np.abs(u))
         p = np.exp(np.minimum(u, 0)) / (1 + small)
         self._kept = (p, y)
         return (np.maximum(u, 0) - y * u + np.log1p(small)).mean()
 
-    def backward(self) -> Any:
+    def backward(self) -> Array:
         """Return v_u = (p − y) / size, of the shape of u."""
         p, y = self._recall()
         return (p - y) / p.size
 
-    def _labels(self, u: Any, y: Any) -> Any:
-        y = np.asanyarray(y)
-        target = self._targets(u, y)
-        if not (0 <= y.min() and y.max() <= 1):
+    def _labels(self, u: Array, y: Array) -> Array:
+        y = self._targets(u, y)
+        if not (y.min() >= 0 and y.max() <= 1):
             raise ValueError(f"{self} wants y between 0 and 1, "
                              f"got {y.min()} to {y.max()}")
-        return target
+        return y
 
 # %% ../nbs/06_losses.ipynb #9012ce11
 class CrossEntropyLoss(Loss):
@@ -207,7 +195,8 @@ class CrossEntropyLoss(Loss):
     Examples
     --------
     >>> loss = CrossEntropyLoss()
-    >>> float(loss.forward([[0.0, 0.0], [1000.0, 0.0]], [0, 1]))
+    >>> u = np.array([[0.0, 0.0], [1000.0, 0.0]])
+    >>> float(loss.forward(u, np.array([0, 1])))
     500.34657359027995
     >>> loss.backward()
     array([[-0.25,  0.25],
@@ -218,7 +207,7 @@ class CrossEntropyLoss(Loss):
     Derived in chapter 6, *Losses*.
     """
 
-    def forward(self, u: Any, y: Any) -> Any:
+    def forward(self, u: Array, y: Array) -> Array:
         """Return the mean over rows of −Σ y·log(softmax(u)).
 
         Parameters
@@ -241,7 +230,6 @@ class CrossEntropyLoss(Loss):
         TypeError
             If u does not hold floats, or y does not fit.
         """
-        u = self._outputs(u)
         y = self._probabilities(u, y)
         shifted = u - u.max(axis=1, keepdims=True)
         odds = np.exp(shifted)
@@ -249,29 +237,23 @@ class CrossEntropyLoss(Loss):
         self._kept = (odds / total, y)
         return -(y * (shifted - np.log(total))).sum() / len(u)
 
-    def backward(self) -> Any:
+    def backward(self) -> Array:
         """Return v_u = (p − y) / n, of shape (n, classes)."""
         p, y = self._recall()
         return (p - y) / len(p)
 
-    def _outputs(self, u: Any) -> Any:
-        u = super()._outputs(u)
-        if u.ndim != 2:
-            raise ValueError(f"{self} wants u of shape (n, classes), "
-                             f"got {u.shape}")
-        return u
-
-    def _probabilities(self, u: Any, y: Any) -> Any:
+    def _probabilities(self, u: Array, y: Array) -> Array:
+        check_shape(self, "u", u, ("n", "classes"))
         y = np.asanyarray(y)
         if y.ndim == 1:
             return self._one_hot(u, y)
-        target = self._targets(u, y)
+        y = self._targets(u, y)
         if not (y.min() >= 0 and np.abs(y.sum(axis=1) - 1).max() < 1e-5):
             raise ValueError(f"{self} wants rows of y that are "
                              "probabilities, not negative, with sum 1")
-        return target
+        return y
 
-    def _one_hot(self, u: Any, y: Any) -> Any:
+    def _one_hot(self, u: Array, y: Array) -> Array:
         n, classes = u.shape
         if y.dtype.kind not in "iu":
             raise TypeError(f"{self} wants labels of integers, got {y.dtype}")
@@ -295,7 +277,7 @@ class HingeLoss(Loss):
     Examples
     --------
     >>> loss = HingeLoss()
-    >>> float(loss.forward([-2.0, -0.5], [-1, 1]))
+    >>> float(loss.forward(np.array([-2.0, -0.5]), np.array([-1, 1])))
     0.75
     >>> loss.backward()
     array([ 0. , -0.5])
@@ -305,7 +287,7 @@ class HingeLoss(Loss):
     Derived in chapter 6, *Losses*.
     """
 
-    def forward(self, u: Any, y: Any) -> Any:
+    def forward(self, u: Array, y: Array) -> Array:
         """Return the mean of max(0, 1 − y·u).
 
         Parameters
@@ -327,24 +309,22 @@ class HingeLoss(Loss):
         TypeError
             If u does not hold floats, or y does not fit its dtype.
         """
-        u = self._outputs(u)
         y = self._signs(u, y)
         missing = 1 - y * u
         self._kept = (missing, y)
         return np.maximum(missing, 0).mean()
 
-    def backward(self) -> Any:
+    def backward(self) -> Array:
         """Return v_u = −y / size where the margin is missed, else 0."""
         missing, y = self._recall()
         return -y * (missing > 0) / y.size
 
-    def _signs(self, u: Any, y: Any) -> Any:
-        y = np.asanyarray(y)
-        target = self._targets(u, y)
+    def _signs(self, u: Array, y: Array) -> Array:
+        y = self._targets(u, y)
         if not (np.abs(y) == 1).all():
             raise ValueError(f"{self} wants targets −1 and +1, got values "
                              f"from {y.min()} to {y.max()}")
-        return target
+        return y
 
 # %% ../nbs/06_losses.ipynb #96b5f50f
 class HuberLoss(Loss):
@@ -361,7 +341,7 @@ class HuberLoss(Loss):
     Examples
     --------
     >>> loss = HuberLoss(delta=2.0)
-    >>> float(loss.forward([1.0, 10.0], [0.0, 0.0]))
+    >>> float(loss.forward(np.array([1.0, 10.0]), np.zeros(2)))
     9.25
     >>> loss.backward()
     array([0.5, 1. ])
@@ -376,7 +356,7 @@ class HuberLoss(Loss):
             raise ValueError(f"HuberLoss wants delta > 0, got {delta}")
         self.delta = delta
 
-    def forward(self, u: Any, y: Any) -> Any:
+    def forward(self, u: Array, y: Array) -> Array:
         """Return the mean of ½(u − y)², with straight arms.
 
         Parameters
@@ -398,13 +378,12 @@ class HuberLoss(Loss):
         TypeError
             If u does not hold floats, or y does not fit its dtype.
         """
-        u = self._outputs(u)
         error = u - self._targets(u, y)
         clipped = np.clip(error, -self.delta, self.delta)
         self._kept = (clipped,)
         return (clipped * (error - clipped / 2)).mean()
 
-    def backward(self) -> Any:
+    def backward(self) -> Array:
         """Return v_u: u − y clipped to ±delta, divided by size."""
         (clipped,) = self._recall()
         return clipped / clipped.size
