@@ -1,1 +1,26 @@
+"""Backpropagation, Literally: a book that is a program.
+
+Every public name of every chapter is here, loaded when it is first used:
+``from backprop_lit import Linear, prove``.
+"""
+
 __version__ = "0.1.0"
+
+# Module to public names, in the order of reading: the book's table of contents.
+_names: dict[str, tuple[str, ...]] = {
+}
+_home = {name: module for module, names in _names.items() for name in names}
+__all__ = ["__version__", *_home]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _home:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = value = getattr(import_module(f".{_home[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_home})

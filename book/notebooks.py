@@ -75,7 +75,7 @@ def module_of(name: str) -> str:
 def public_names() -> dict[str, tuple[str, ...]]:
     """The table in `__init__` that says which module each public name lives in."""
     for node in ast.parse((PACKAGE / "__init__.py").read_text("utf8")).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == "_names":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_names":
             return ast.literal_eval(node.value)
     return {}
 

@@ -1,0 +1,71 @@
+# Two commands do everything on a machine with Python, git and make:
+#   make book   builds the site from the notebooks and says where to look
+#   make test   everything that must hold
+# The environment lives in .venv, the site in _build/html.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SITE := _build/html
+PORT ?= 8000
+READY := $(VENV)/.ready
+export PYTHONPATH := book
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help book test lab serve clean lock export execute lint bench
+
+help:
+	@sed -n '1,5p' Makefile
+
+$(READY): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+# The package itself, again whenever its metadata changes.
+$(VENV)/.installed: $(READY) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# What the site needs from npm, with the Node that came from PyPI.
+book/node_modules/.package-lock.json: book/package-lock.json $(READY)
+	cd book && npm ci --silent
+	touch $@
+
+export: $(VENV)/.installed
+	nbdev-export
+
+execute: export
+	python book/execute.py
+
+book: execute book/node_modules/.package-lock.json
+	@python book/build.py
+
+test: book lint
+	pytest -q tests
+
+lint: $(VENV)/.installed
+	ruff check --quiet .
+	mypy --no-error-summary
+
+lab: $(VENV)/.installed
+	jupyter lab --notebook-dir=nbs
+
+serve: book
+	python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+bench: $(VENV)/.installed
+	for script in bench/bench_*.py; do python $$script || exit 1; done
+
+# Resolve anew, for every supported Python, with hashes and without addresses.
+lock:
+	$(PYTHON) -m venv _build/lock
+	_build/lock/bin/python -m pip install --quiet uv
+	_build/lock/bin/uv lock --quiet --upgrade
+	_build/lock/bin/uv export --quiet --format requirements-txt --no-emit-project \
+	  --no-header --no-annotate --all-extras -o requirements.lock
+	rm -rf uv.lock _build/lock
+
+clean:
+	rm -rf _build build dist *.egg-info book/node_modules
