@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 export PYTHONPATH := book
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help book test lab serve clean lock export execute lint bench
+.PHONY: help book test package-test lab serve clean lock export execute lint bench
 
 help:
 	@sed -n '1,5p' Makefile
@@ -44,6 +44,10 @@ book: execute book/node_modules/.package-lock.json
 
 test: book lint
 	pytest -q tests
+
+# The package alone, in whatever environment BIN names (CI tries several).
+package-test:
+	$(BIN)/python -m pytest -q tests -m package
 
 lint: $(VENV)/.installed
 	ruff check --quiet .
