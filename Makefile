@@ -33,8 +33,13 @@ book/node_modules/.package-lock.json: book/package-lock.json $(READY)
 	cd book && npm ci --silent
 	touch $@
 
-export: $(VENV)/.installed
+# nbdev also writes an index for its own documentation pages, which we do not use.
+$(VENV)/.exported: $(wildcard nbs/*.ipynb) $(VENV)/.installed
 	nbdev-export
+	rm -f backprop_lit/_modidx.py
+	touch $@
+
+export: $(VENV)/.exported
 
 execute: export
 	python book/execute.py

@@ -61,8 +61,8 @@ def test_the_package_equals_what_the_notebooks_export(tmp_path):
         check=True,
         capture_output=True,
     )
-    exported = {path.name: path.read_text("utf8") for path in lib.glob("*.py")}
-    committed = {path.name: path.read_text("utf8") for path in PACKAGE.glob("*.py")}
+    exported = {path.name: path.read_text("utf8") for path in lib.glob("[!_]*.py")}
+    committed = {p.name: p.read_text("utf8") for p in PACKAGE.glob("[!_]*.py")}
     assert exported.keys() == committed.keys()
     for name, text in exported.items():
         assert text == committed[name], f"{name} differs: run `make export`"
