@@ -5,6 +5,7 @@ The build reads the same cache, and so do the tests: a chapter runs once.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import time
@@ -48,6 +49,7 @@ def fault(path: Path, nb: nbformat.NotebookNode, error: Exception | None) -> str
 def execute(path: Path, nb: nbformat.NotebookNode) -> tuple[float, str]:
     """Run a notebook in a kernel of its own; seconds, and the fault if any."""
     start, error = time.perf_counter(), None
+    metadata = copy.deepcopy(nb.metadata)
     client = NotebookClient(
         nb,
         timeout=SECONDS,
@@ -60,6 +62,7 @@ def execute(path: Path, nb: nbformat.NotebookNode) -> tuple[float, str]:
         client.execute()
     except (CellExecutionError, CellTimeoutError) as caught:
         error = caught
+    nb.metadata = metadata  # the client writes its kernel there, and the key would go
     return time.perf_counter() - start, fault(path, nb, error)
 
 

@@ -123,7 +123,8 @@ def read(text: str) -> nbformat.NotebookNode:
     the execution joins the metadata that the cache looks at.
     """
     nb = nbformat.reads(text, as_version=4)
-    nb.metadata.setdefault("kernelspec", {})["key"] = key(nb)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb.metadata["kernelspec"] = kernel | {"key": key(nb)}
     for cell in nb.cells:
         if cell.cell_type != "code":
             continue

@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import execute
 import nbformat
@@ -90,7 +92,8 @@ def broken_site(tmp_path_factory):
     config = config.replace("bridge: book", f"bridge: {ROOT / 'book'}")
     config = config.replace("book/static", str(ROOT / "book/static"))
     (folder / "_config.yml").write_text(config)
-    command = ["jupyter-book", "build", str(folder), "-W", "-n", "--keep-going"]
+    program = str(Path(sys.executable).parent / "jupyter-book")
+    command = [program, "build", str(folder), "-W", "-n", "--keep-going"]
     return subprocess.run(command, capture_output=True, text=True)
 
 

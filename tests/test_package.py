@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import notebooks
@@ -56,7 +57,7 @@ def test_the_package_equals_what_the_notebooks_export(tmp_path):
     lib.mkdir()
     shutil.copy(PACKAGE / "__init__.py", lib)
     subprocess.run(
-        [shutil.which("nbdev-export") or "nbdev-export"],
+        [str(Path(sys.executable).parent / "nbdev-export")],
         cwd=tmp_path,
         check=True,
         capture_output=True,
