@@ -54,6 +54,7 @@ def execute(path: Path, nb: nbformat.NotebookNode) -> tuple[float, str]:
         nb,
         timeout=SECONDS,
         kernel_name="python3",
+        record_timing=False,  # it would go into the cells' metadata, and change the key
         resources={"metadata": {"path": str(path.parent)}},
         skip_cells_with_tag="skip-execution",
         extra_arguments=["--log-level=ERROR"],
@@ -62,7 +63,7 @@ def execute(path: Path, nb: nbformat.NotebookNode) -> tuple[float, str]:
         client.execute()
     except (CellExecutionError, CellTimeoutError) as caught:
         error = caught
-    nb.metadata = metadata  # the client writes its kernel there, and the key would go
+    nb.metadata = metadata  # where the client wrote about its kernel
     return time.perf_counter() - start, fault(path, nb, error)
 
 
