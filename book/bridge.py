@@ -214,6 +214,20 @@ def site_options(app: Sphinx, config: Any) -> None:
         config.html_baseurl = config.ogp_site_url = address
 
 
+def write_palette(app: Sphinx, error: Exception | None) -> None:
+    """The colors of the figures, as variables for light and for dark pages."""
+    if error or app.builder.format != "html":
+        return
+    from backprop_lit import figures
+
+    themes = {":root": figures.LIGHT, 'html[data-theme="dark"]': figures.DARK}
+    rules = (
+        f"{where} {{ {' '.join(f'--{name}: {color};' for name, color in named.items())} }}"
+        for where, named in themes.items()
+    )
+    Path(app.outdir, "_static", "palette.css").write_text("\n".join(rules), "utf8")
+
+
 def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
     """The theme's 1.4 MB of icon script duplicates a font that its style loads."""
     script = Path(app.outdir, "_static/scripts/fontawesome.js")
@@ -238,6 +252,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         app.setup_extension("sphinx_sitemap")
         app.setup_extension("sphinxext.opengraph")
     app.add_directive("book-version", Version)
+    app.add_css_file("palette.css")
     app.add_css_file("book.css")
     app.connect("config-inited", site_options)
     app.connect("builder-inited", name_cells)
@@ -246,5 +261,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", link_home)
     app.connect("html-page-context", fold_docstrings)
     app.connect("build-finished", copy_katex)
+    app.connect("build-finished", write_palette)
     app.connect("build-finished", drop_icon_script)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
