@@ -221,11 +221,11 @@ def write_palette(app: Sphinx, error: Exception | None) -> None:
     from backprop_lit import figures
 
     themes = {":root": figures.LIGHT, 'html[data-theme="dark"]': figures.DARK}
-    rules = (
-        f"{where} {{ {' '.join(f'--{name}: {color};' for name, color in named.items())} }}"
-        for where, named in themes.items()
-    )
-    Path(app.outdir, "_static", "palette.css").write_text("\n".join(rules), "utf8")
+    style = ""
+    for where, named in themes.items():
+        values = "".join(f" --{name}: {color};" for name, color in named.items())
+        style += f"{where} {{{values} }}\n"
+    Path(app.outdir, "_static", "palette.css").write_text(style, "utf8")
 
 
 def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
