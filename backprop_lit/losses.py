@@ -70,7 +70,9 @@ class Loss:
         if not np.can_cast(y.dtype, u.dtype, "same_kind"):
             raise TypeError(f"{self} wants y that fits u's {u.dtype}, "
                             f"got {y.dtype}")
-        return y.astype(u.dtype, copy=False)
+        target = np.empty_like(u)
+        target[...] = y
+        return target
 
     def _recall(self) -> tuple[Array, ...]:
         if self._kept is None:
@@ -317,7 +319,7 @@ class HingeLoss(Loss):
     def backward(self) -> Array:
         """Return v_u = −y / size where the margin is missed, else 0."""
         missing, y = self._recall()
-        return -y * (missing > 0) / y.size
+        return np.where(missing > 0, -y, 0) / y.size
 
     def _signs(self, u: Array, y: Array) -> Array:
         y = self._targets(u, y)
