@@ -250,9 +250,11 @@ class CrossEntropyLoss(Loss):
         if y.ndim == 1:
             return self._one_hot(u, y)
         y = self._targets(u, y)
-        if not (y.min() >= 0 and np.abs(y.sum(axis=1) - 1).max() < 1e-5):
-            raise ValueError(f"{self} wants rows of y that are "
-                             "probabilities, not negative, with sum 1")
+        sums = y.sum(axis=1)
+        if not (y.min() >= 0 and np.abs(sums - 1).max() < 1e-5):
+            raise ValueError(f"{self} wants probabilities, rows of y that add "
+                             f"to 1, got sums {sums.min()} to {sums.max()} "
+                             f"and least entry {y.min()}")
         return y
 
     def _one_hot(self, u: Array, y: Array) -> Array:

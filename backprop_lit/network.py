@@ -13,7 +13,7 @@ import numpy as np
 from .layer import Array, Layer, check_shape
 
 # %% auto #0
-__all__ = ['Linear', 'Flatten', 'aligned', 'Sequential']
+__all__ = ['Linear', 'Sequential', 'Flatten']
 
 # %% ../nbs/08_matrices.ipynb #24990c31
 class Linear(Layer):
@@ -121,70 +121,8 @@ class Linear(Layer):
     def __repr__(self) -> str:
         return f"Linear({self.in_features} → {self.out_features})"
 
-# %% ../nbs/08_matrices.ipynb #2623f0ca
-class Flatten(Layer):
-    """Turns each example into one row: (n, …) becomes (n, features).
-
-    Examples
-    --------
-    >>> flatten = Flatten()
-    >>> flatten.forward(np.ones((5, 2, 3))).shape
-    (5, 6)
-    >>> flatten.backward(np.ones((5, 6))).shape
-    (5, 2, 3)
-
-    Notes
-    -----
-    Derived in chapter 8, *Matrices*.
-    """
-
-    def forward(self, x: Array, *, training: bool = False) -> Array:
-        """Return x with every example laid out as one row.
-
-        Parameters
-        ----------
-        x : ndarray, shape (n, …)
-            A batch of arrays of any shape.
-        training : bool
-            Makes no difference here.
-
-        Returns
-        -------
-        h : ndarray, shape (n, features)
-            The same numbers, row-major.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If x is no array of floats, or has no rows.
-        """
-        check_shape(self, "x", x, ("n", *x.shape[1:]))
-        return self.keep(x.reshape(len(x), -1), x.shape)
-
-    def backward(self, v: Array) -> Array:
-        """Return v in the shape that x had.
-
-        Parameters
-        ----------
-        v : ndarray, shape (n, features)
-            The v-values of the rows.
-
-        Returns
-        -------
-        v_x : ndarray, shape (n, …)
-            The same numbers, in the shape of x.
-
-        Raises
-        ------
-        RuntimeError
-            If there was no `forward` before.
-        ValueError, TypeError
-            If v is no array of floats of this shape.
-        """
-        return v.reshape(self.recall(v))
-
 # %% ../nbs/08_matrices.ipynb #2f3cc975
-def aligned(vector: Array) -> Array:
+def _aligned(vector: Array) -> Array:
     """Return a vector, copied if need be, that starts a cache line.
 
     Parameters
@@ -199,7 +137,7 @@ def aligned(vector: Array) -> Array:
 
     Examples
     --------
-    >>> aligned(np.ones(3)).__array_interface__["data"][0] % 64
+    >>> _aligned(np.ones(3)).__array_interface__["data"][0] % 64
     0
 
     Notes
@@ -268,7 +206,7 @@ class Sequential(Layer):
         self._check_layers()
         super().__init__(**self._named("parameters"))
         self.state = self._named("state")
-        self.bind(aligned(self.theta), aligned(self.gradient))
+        self.bind(_aligned(self.theta), _aligned(self.gradient))
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Return what the last layer hands on.
@@ -337,7 +275,7 @@ class Sequential(Layer):
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)
-        self.bind(aligned(self.theta), aligned(self.gradient))
+        self.bind(_aligned(self.theta), _aligned(self.gradient))
 
     def _named(self, kind: str) -> dict[str, Any]:
         return {
@@ -366,3 +304,65 @@ class Sequential(Layer):
         inner = [layer._all() for layer in self.layers
                  if isinstance(layer, Sequential)]
         return sum(inner, list(self.layers))
+
+# %% ../nbs/08_matrices.ipynb #2623f0ca
+class Flatten(Layer):
+    """Turns each example into one row: (n, …) becomes (n, features).
+
+    Examples
+    --------
+    >>> flatten = Flatten()
+    >>> flatten.forward(np.ones((5, 2, 3))).shape
+    (5, 6)
+    >>> flatten.backward(np.ones((5, 6))).shape
+    (5, 2, 3)
+
+    Notes
+    -----
+    Derived in chapter 8, *Matrices*.
+    """
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """Return x with every example laid out as one row.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, …)
+            A batch of arrays of any shape.
+        training : bool
+            Makes no difference here.
+
+        Returns
+        -------
+        h : ndarray, shape (n, features)
+            The same numbers, row-major.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x is no array of floats, or has no rows.
+        """
+        check_shape(self, "x", x, ("n", *np.shape(x)[1:]))
+        return self.keep(x.reshape(len(x), -1), x.shape)
+
+    def backward(self, v: Array) -> Array:
+        """Return v in the shape that x had.
+
+        Parameters
+        ----------
+        v : ndarray, shape (n, features)
+            The v-values of the rows.
+
+        Returns
+        -------
+        v_x : ndarray, shape (n, …)
+            The same numbers, in the shape of x.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` before.
+        ValueError, TypeError
+            If v is no array of floats of this shape.
+        """
+        return v.reshape(self.recall(v))
