@@ -99,8 +99,8 @@ def test_exercises_are_open_checked_and_solved(path):
 @named(CHAPTERS)
 def test_the_number_to_remember_is_asserted(path):
     nb = nbformat.read(path, 4)
-    titles = [c.source.startswith("## One number to remember") for c in nb.cells]
-    where = titles.index(True)
+    heading = re.compile(r"^## One number to remember", re.M)
+    where = next(k for k, c in enumerate(nb.cells) if heading.search(c.source))
     following = nb.cells[where + 1 : where + 4]
     assert any("assert" in c.source for c in following if c.cell_type == "code")
 
@@ -111,19 +111,24 @@ def test_every_exported_backward_is_proved_on_its_page(path):
     for source in cells(path, "code"):
         found, code = notebooks.directives(source)
         (exported if "export" in found else page).append(code)
-    proofs = [
-        ast.unparse(node)
-        for code in page
-        for node in ast.walk(ast.parse(notebooks.plain(code)))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("prove")
-    ]
+    nodes = [n for code in page for n in ast.walk(ast.parse(notebooks.plain(code)))]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    proofs = [ast.unparse(c) for c in calls if ast.unparse(c.func).endswith("prove")]
+    made = [node for node in nodes if isinstance(node, ast.Assign)]
     tree = ast.parse("\n".join(exported))
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue
         methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-        if {"forward", "backward"} <= methods and node.name != "Layer":
-            about = [call for call in proofs if re.search(rf"\b{node.name}\b", call)]
+        if {"forward", "backward"} <= methods and node.name not in ("Layer", "Loss"):
+            names = [node.name]
+            names += [
+                ast.unparse(m.targets[0])
+                for m in made
+                if re.match(rf"{node.name}\(", ast.unparse(m.value))
+            ]
+            either = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+            about = [call for call in proofs if either.search(call)]
             assert about, f"{node.name} has no proof on {path.name}"
             assert any("formula=" in call for call in about), node.name
 
