@@ -1,0 +1,315 @@
+"""Pictures: they follow the theme, can be heard, and refuse what would not show."""
+
+import itertools
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from backprop_lit import figures
+from backprop_lit.figures import (
+    BACKWARD,
+    DARK,
+    FORWARD,
+    LIGHT,
+    LOSS,
+    MUTED,
+    PARAMETER,
+    Arrow,
+    Picture,
+    Vertex,
+    contrast,
+    diagram,
+    drawing,
+    network_diagram,
+    plots,
+    shades,
+    show,
+    table,
+    typeset,
+)
+
+SAID = {"title": "A title", "alt": "What there is to see."}
+
+
+def curves():
+    fig, axes = plots(1, 2)
+    axes[0].plot([0, 1], [0, 1], label="$f(d_1)$")
+    axes[0].scatter([0, 1], [1, 0])
+    axes[0].fill_between([0, 1], [0, 1], alpha=0.3)
+    axes[0].axhline(0.5)
+    axes[0].grid(True)
+    axes[0].legend()
+    axes[0].set_title("50 % of <h>")
+    axes[1].loglog([1, 10], [1e-3, 1])
+    axes[1].set_xlabel("step $\\theta_{11}$")
+    return show(fig, "Curves", "Two plots.", "See $w_11$.")
+
+
+def pixels():
+    fig, ax = plots()
+    ax.imshow(np.eye(3), cmap=shades(FORWARD, below=BACKWARD))
+    return show(fig, "Pixels", "A diagonal.")
+
+
+def network():
+    return network_diagram(
+        [["x_1", "x_2"], ["N_1", "N_2"], ["e"]],
+        weights={("x_1", "N_1"): "w_1"},
+        forward={"N_1": ["d = 1", "h = 1/2"]},
+        backward={"N_1": "v = -5/64"},
+        biases={"N_1": "b = -2"},
+        paths=[["x_1", "N_1", "e"]],
+        loss="e",
+        headings=["inputs", "hidden", "loss"],
+        mirrored=True,
+        **SAID,
+    )
+
+
+def graph():
+    edges = [("a", "b"), ("a", "b", "2"), ("b", "c"), ("a", "c"), ("w", "c")]
+    return diagram(edges, colors={"c": LOSS}, forward={"a": "3"}, **SAID)
+
+
+MAKERS = (curves, pixels, network, graph)
+named = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+
+
+def ids(picture):
+    return re.findall(r' id="([^"]+)"', picture.svg)
+
+
+def parts(picture):
+    """Each <svg> of a picture, parsed."""
+    return list(ET.fromstring(f"<div>{picture.svg}</div>"))
+
+
+@named
+def test_names_are_the_same_in_every_run(make):
+    assert make()._repr_html_() == make()._repr_html_()
+    code = (
+        "import sys; sys.path[:0] = ['tests', 'book']\n"
+        f"import test_figures as t; print(*t.ids(t.{make.__name__}()))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert other.stdout.split() == ids(make())
+
+
+def test_names_differ_between_pictures_and_every_reference_is_met():
+    pictures = [make() for make in MAKERS]
+    every = [name for picture in pictures for name in ids(picture)]
+    assert len(every) == len(set(every))
+    for picture in pictures:
+        used = re.findall(r'(?:href="|url\()#([^")]+)', picture.svg)
+        assert set(used) <= set(ids(picture))
+
+
+@named
+def test_every_color_is_a_variable_of_the_theme(make):
+    svg = make().svg
+    tags = re.findall(r"<[^>]+>", svg)
+    found = set()
+    for tag in tags:
+        bare = re.sub(r"var\(--[\w-]+,#[0-9A-F]{6}\)|href=\"[^\"]*\"", "", tag)
+        assert not re.search(r"#[0-9a-fA-F]{3,6}\b|rgb|black|white", bare), tag
+        found |= set(re.findall(r"var\(--([\w-]+),(#\w+)\)", tag))
+    assert found
+    assert all(LIGHT[name] == color for name, color in found)
+
+
+@named
+def test_letters_are_text_in_shades_for_text(make):
+    svg = make().svg
+    for tag in re.findall(r"<text[^>]*>", svg):
+        for name in re.findall(r"var\(--([\w-]+),", tag):
+            assert name == "muted" or name.endswith("-text"), tag
+    assert "DejaVu" not in svg
+    assert "STIXGeneral" not in svg
+
+
+@named
+def test_a_picture_has_a_role_a_title_and_a_description(make):
+    picture = make()
+    first, *rest = parts(picture)
+    space = "{http://www.w3.org/2000/svg}" if "xmlns" in picture.svg else ""
+    title, words = first.find(f"{space}title"), first.find(f"{space}desc")
+    assert first.get("role") == "img"
+    assert first.get("aria-labelledby").split() == [title.get("id"), words.get("id")]
+    assert (title.text, words.text) == (picture.title, picture.alt)
+    assert all(part.get("aria-hidden") == "true" for part in rest)
+    assert repr(picture) == f"{picture.title}: {picture.alt}"
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_contrast_of_lines_and_of_letters_on_the_paper(theme):
+    for name in ("forward", "backward", "parameter", "loss", "muted"):
+        assert contrast(theme[name], theme["paper"]) >= 3, name
+        text = theme.get(f"{name}-text", theme[name])
+        assert contrast(text, theme["paper"]) >= 4.5, name
+
+
+def test_contrast_is_that_of_the_guidelines():
+    # Values of the definition for pure colors on white: 21, 1, 4.00 (red), 1.37 (lime).
+    pairs = {"#000000": 21, "#FFFFFF": 1, "#FF0000": 3.998, "#00FF00": 1.372}
+    for color, expected in pairs.items():
+        assert contrast(color, "#FFFFFF") == pytest.approx(expected, abs=1e-3)
+        assert contrast("#FFFFFF", color) == contrast(color, "#FFFFFF")
+
+
+def test_the_site_sets_these_colors(tmp_path):
+    import bridge
+
+    (tmp_path / "_static").mkdir()
+    html = SimpleNamespace(format="html")
+    app = SimpleNamespace(outdir=tmp_path, builder=html)
+    bridge.write_palette(app, None)
+    sheet = (tmp_path / "_static" / "palette.css").read_text("utf8").upper()
+    for theme in (LIGHT, DARK):
+        for name, color in theme.items():
+            assert re.search(rf"--{name.upper()}: ?{color}", sheet), name
+
+
+def test_formulas_of_a_plot_are_typeset_as_in_a_drawing():
+    svg = curves().svg
+    assert 'class="letter">f</tspan>' in svg
+    assert "θ" in svg
+    assert "mathdefault" not in svg
+    assert ">50 % of &lt;h&gt;</text>" in svg
+    assert re.search(r">10</tspan><tspan[^>]*>−3</tspan>", svg)
+
+
+def test_a_narrow_page_may_cut_between_two_plots_and_not_elsewhere():
+    views = [tuple(map(float, p.get("viewBox").split())) for p in parts(curves())]
+    (left, _, wide, _), (start, _, rest, _) = views
+    assert left == 0
+    assert start == pytest.approx(wide)
+    assert wide + rest == pytest.approx(720)
+    assert len(parts(pixels())) == 1
+
+
+def test_cards_of_a_column_do_not_touch():
+    columns = [["a"], [f"n_{k}" for k in range(5)], ["z"]]
+    words = {name: ["d = 1", "h = 2", "v = 3"] for name in columns[1]}
+    picture = network_diagram(columns, forward=words, **SAID)
+    boxes = [
+        [float(rect.get(key)) for key in ("x", "y", "width", "height")]
+        for rect in parts(picture)[0].iter()
+        if rect.tag.endswith("rect")
+    ]
+    assert len(boxes) == 7
+    for (x, y, w, h), (p, q, u, v) in itertools.combinations(boxes, 2):
+        assert x + w < p or p + u < x or y + h < q or q + v < y
+
+
+@pytest.mark.parametrize(
+    ("edges", "layers"),
+    [
+        ([("a", "b"), ("b", "c"), ("a", "c")], [["a"], ["b"], ["c"]]),
+        (
+            [("x", "m"), ("w", "m"), ("m", "d"), ("b", "d")],
+            [["x", "w"], ["m", "b"], ["d"]],
+        ),
+    ],
+)
+def test_a_column_is_the_length_of_the_longest_path(edges, layers):
+    names = list(dict.fromkeys(name for edge in edges for name in edge))
+    assert figures._layers(names, edges) == layers
+
+
+def test_an_edge_goes_around_a_node_in_its_way_and_twins_go_apart():
+    places = {name: Vertex(name, 100.0 * k, 0, name) for k, name in enumerate("abc")}
+    around = figures._route(Arrow("a", "c"), places)
+    assert not figures._hits(around, places["b"])
+    assert figures._hits(figures._curve(places["a"], places["c"], 0), places["b"])
+    one, two = figures._fan([("a", "b"), ("a", "b")], [])
+    assert one.bend == -two.bend != 0
+
+
+def test_mirrored_shows_every_neuron_twice_and_the_inputs_once():
+    words = re.sub(r"<[^>]+>|\u200b", "", network().svg)
+    assert words.count("N1") == 2
+    assert words.count("x1") == 1
+
+
+def test_exp_is_written_out():
+    import sympy
+
+    d = sympy.Symbol("d", real=True)
+    latex = typeset(
+        "f", 1 / (1 + sympy.exp(-d)), sympy.log(d) + sympy.exp(d) ** 2
+    ).latex
+    assert "e^" not in latex
+    assert latex.count(r"\exp") == 2
+    assert r"\ln" in latex
+    assert latex.startswith(r"\begin{aligned} f &=")
+    assert typeset("a", "b")._repr_latex_() == "$$\na = b\n$$"
+
+
+def test_a_table_is_read_by_its_headings():
+    from fractions import Fraction
+
+    made = table(
+        [["$w_1$", -0.25, Fraction(7, 32), 1.5e-11]],
+        ["weight", "$h$", "$v$", "error"],
+        "Values.",
+        colors=[PARAMETER, FORWARD, BACKWARD, None],
+    )
+    page = made._repr_html_()
+    assert page.count('scope="col"') == 4
+    assert page.count('scope="row"') == 1
+    assert "<caption>Values.</caption>" in page
+    assert "−0.25" in page
+    assert "7/32" in page
+    assert "1.5\u2009·\u200910<sup>−11</sup>" in page
+    assert "color:var(--forward-text" in page
+    assert repr(made).splitlines()[2].split() == [
+        "w_1",
+        "−0.25",
+        "7/32",
+        "1.5·10^{−11}",
+    ]
+
+
+MISTAKES = {
+    "the color #123456": lambda: Picture('<g fill="#123456"/>', 9, 9, **SAID),
+    "a title and an alternative text": lambda: Picture("", 9, 9, title=" ", alt="x"),
+    "dollar signs in pairs": lambda: Picture(
+        "", 9, 9, caption="$w", **SAID
+    )._repr_html_(),
+    "names that differ": lambda: drawing(
+        [Vertex("a", 0, 0), Vertex("a", 1, 1)], [], **SAID
+    ),
+    "got 'z'": lambda: drawing([Vertex("a", 0, 0)], [Arrow("a", "z")], **SAID),
+    "one of the edges": lambda: network_diagram(
+        [["a"], ["b"]], weights={("b", "a"): "w"}, **SAID
+    ),
+    "a label wants one of ['a', 'b'], got 'q'": lambda: diagram(
+        [("a", "b")], backward={"q": "1"}, **SAID
+    ),
+    "no cycle, got one in ['a', 'b']": lambda: diagram(
+        [("a", "b"), ("b", "a")], **SAID
+    ),
+    "places for all nodes, got none for ['b']": lambda: diagram(
+        [("a", "b")], places={"a": (0, 0)}, **SAID
+    ),
+    "got \\frac": lambda: network_diagram(
+        [["a"]], labels={"a": r"\frac{1}{2}"}, **SAID
+    ),
+    "at least one expression": typeset,
+    "2 entries in row 1, got 1": lambda: table([[1, 2], [3]], ["a", "b"]),
+    "2 entries in colors, got 1": lambda: table([[1, 2]], ["a", "b"], colors=[MUTED]),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_mistake_is_named(message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MISTAKES[message]()
