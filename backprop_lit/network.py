@@ -58,6 +58,9 @@ class Linear(Layer):
         self.in_features, self.out_features = in_features, out_features
         if not (in_features > 0 and out_features > 0):
             raise ValueError(f"{self} wants sizes from 1 on")
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"{self} wants rng, a numpy.random.Generator, "
+                            f"got {type(rng).__name__}")
         bound = 1 / sqrt(in_features)
         shapes = {"weight": (out_features, in_features)}
         biases = {"bias": (out_features,)} if bias else {}
