@@ -81,6 +81,23 @@ def link_home(app: Sphinx, doctree: nodes.document) -> None:
             )
 
 
+BAR = re.compile(r"(``[^`]*``|`[^`]*`)|[|]")
+
+
+def escape_bars(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """In a docstring, |d| is an absolute value and not a substitution."""
+    lines[:] = [BAR.sub(lambda match: match[1] or r"\|", line) for line in lines]
+
+
+def skip_field(
+    app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any
+) -> bool | None:
+    """The fields of a named tuple are told in its class, under Attributes."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
+
+
 def outdated(app: Sphinx, env: Any, *_: Any) -> list[str]:
     """Pages whose execution hangs on something that changed since they were read."""
     old = getattr(env, "execution_keys", {})
@@ -259,6 +276,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", anchor_cells)
     app.connect("doctree-read", link_home)
+    app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-skip-member", skip_field)
     app.connect("html-page-context", fold_docstrings)
     app.connect("build-finished", copy_katex)
     app.connect("build-finished", write_palette)
