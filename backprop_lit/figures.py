@@ -124,8 +124,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _FUNCTIONS = ("exp", "ln", "log", "max", "min", "tanh", "sin", "cos")
-_NAMED = {"partial": "∂", "cdot": "\u2009·\u2009", "to": "→", "infty": "∞"}
-_SYMBOLS = {"-": "−", "*": "\u2009·\u2009", "·": "\u2009·\u2009"}
+_NAMED = {"partial": "∂", "cdot": "·", "to": "→", "infty": "∞"}
 
 
 class _Piece(NamedTuple):
@@ -145,6 +144,8 @@ def _named(name: str) -> str:
 
 def _pieces(formula: str, level: int = 0) -> list[_Piece]:
     pieces = []
+    formula = formula.replace("-", "−")
+    formula = re.sub(r" *(?:[*·]|\\cdot\b) *", "\u2009·\u2009", formula)
     for token in _TOKEN.finditer(formula):
         if token["shift"]:
             inner = token["run"] if token["group"] is None else token["group"]
@@ -152,7 +153,7 @@ def _pieces(formula: str, level: int = 0) -> list[_Piece]:
             continue
         text = _named(token["named"]) if token["named"] else token[0]
         italic = bool(token["letter"] or token["index"]) or "α" <= text <= "ω"
-        pieces.append(_Piece(_SYMBOLS.get(text, text), italic, level))
+        pieces.append(_Piece(text, italic, level))
     groups = itertools.groupby(pieces, lambda piece: piece[1:])
     return [_Piece("".join(p.text for p in g), *key) for key, g in groups]
 
@@ -203,21 +204,22 @@ def _mixed(text: str, math: Callable[[str], str]) -> str:
 
 # %% ../nbs/99_figures.ipynb #f12c9517
 _SERIF = "'STIX Two Text','Latin Modern Roman',Cambria,'Times New Roman',serif"
-_LETTERS = (
+_NIGHT = "".join(f"--{name}:{color};" for name, color in DARK.items())
+_SHARED = (  # by drawings and tables
     f".formula{{font-family:KaTeX_Main,{_SERIF};font-size:1.12em}}"
     f".formula .letter{{font-family:KaTeX_Math,{_SERIF};font-style:italic}}"
     ".formula sub,.formula sup{font-size:0.7em;line-height:0}"
+    ":is([data-jp-theme-light=false],.vscode-dark) :is(.picture,.numbers){"
+    f"{_NIGHT}--paper:var(--jp-layout-color0,var(--vscode-editor-background))}}"
 )
-_NIGHT = "".join(f"--{name}:{color};" for name, color in DARK.items())
-_STYLE = _LETTERS + (
-    ".picture{margin:1.2em 0}.picture>div{display:flex;flex-wrap:wrap;"
-    "justify-content:safe center;overflow-x:auto}"
+_STYLE = _SHARED + (
+    ".picture{margin:1.2em 0}.picture figcaption{text-align:center}"
+    ".picture>div{display:flex;flex-wrap:wrap;justify-content:safe center;"
+    "overflow-x:auto}"
     ".picture svg{fill:currentColor;font-family:inherit;height:auto}"
     ".picture image{filter:var(--image-filter,none)}"
-    "[data-theme=dark] .picture,[data-jp-theme-light=false] .picture,"
-    ".vscode-dark .picture{--image-filter:invert(1) hue-rotate(180deg)}"
-    f"[data-jp-theme-light=false] .picture,.vscode-dark .picture{{{_NIGHT}"
-    "--paper:var(--jp-layout-color0,var(--vscode-editor-background))}"
+    ":is([data-theme=dark],[data-jp-theme-light=false],.vscode-dark) .picture{"
+    "--image-filter:invert(1) hue-rotate(180deg)}"
 )
 
 
@@ -477,13 +479,15 @@ Lines = str | Sequence[str]
 
 _LINE = 19.0  # from one line of a card to the next
 _RADIUS = 21.0
-_WIDE, _SLIM = frozenset("mwMW=+−·∂Σ∇"), frozenset(" .,;:()[]|/ijlt1′")
+# Breadth of letters in ems, roughly, for the fonts of the formulas.
+_EMS = dict.fromkeys("mwMWN=+−∂Σ∇→≈<>≤≥□", 0.88)
+_EMS |= dict.fromkeys("fijlrst()[]/:;,.'|!·′ ", 0.4)
+_EMS |= {"…": 1.3, "\u2003": 1.1, "\u2009": 0.19, "\u200a": 0.1}
 
 
 def _breadth(formula: str, size: float) -> float:
     return size * sum(
-        (0.66 if piece.level else 1.0)
-        * (0.8 if letter in _WIDE else 0.38 if letter in _SLIM else 0.56)
+        (0.7 if piece.level else 1.0) * _EMS.get(letter, 0.57)
         for piece in _pieces(formula) for letter in piece.text
     )
 
@@ -597,7 +601,7 @@ class Arrow(NamedTuple):
         Where the label sits, from 0 (tail) to 1 (head); None finds room.
     dashed : bool
         Whether the line is dashed.
-    ink : str or None
+    ink : str
         Color of the label, if it is another than the line's.
     """
 
@@ -609,7 +613,7 @@ class Arrow(NamedTuple):
     wide: bool = False
     at: float | None = None
     dashed: bool = False
-    ink: str | None = None
+    ink: str = ""
 
     def shade(self) -> str:
         """Return the color of its label."""
@@ -651,11 +655,16 @@ def _curve(tail: Vertex, head: Vertex, bend: float) -> _Curve:
     return start, middle, end
 
 
-def _hits(curve: _Curve, vertex: Vertex, margin: float = 8.0) -> bool:
+def _hits(curve: _Curve, vertex: Vertex, margin: float = 5.0) -> bool:
     wide, high = vertex.extent()
-    points = (_point(curve, k / 40) for k in range(1, 40))
-    return any(abs(x - vertex.x) < wide + margin
-               and abs(y - vertex.y) < high + margin for x, y in points)
+    for x, y in (_point(curve, k / 40) for k in range(1, 40)):
+        dx, dy = abs(x - vertex.x), abs(y - vertex.y)
+        near = dx < wide + margin and dy < high + margin
+        if wide == high == _RADIUS:
+            near = math.hypot(dx, dy) < _RADIUS + margin
+        if near:
+            return True
+    return False
 
 
 def _route(arrow: Arrow, places: Mapping[str, Vertex]) -> _Curve:
@@ -699,9 +708,9 @@ def drawing(vertices: Iterable[Vertex], arrows: Iterable[Arrow], *, title: str,
     labels = _labels(routes, vertices)
     left, top, right, bottom = _frame(vertices, routes, labels)
     parts = [arrow.svg(curve) for arrow, curve in routes]
+    parts += [_gap(*place, arrow.label) for place, arrow in labels]
     parts += [vertex.svg() for vertex in vertices]
-    parts += [_gap(x, y, arrow.label)
-              + _words(x, y + 5, arrow.label, 15.0, arrow.shade())
+    parts += [_words(x, y + 5, arrow.label, 15.0, arrow.shade())
               for (x, y), arrow in labels]
     body = _tag("g", "".join(parts), transform=f"translate({-left} {-top})")
     return Picture(body, right - left, bottom - top, letters=13.0,
@@ -790,6 +799,13 @@ def _columns(columns: Sequence[Sequence[str]], cards: Mapping[str, Vertex],
     return placed
 
 
+def _room(arrows: Iterable[Arrow]) -> float:
+    """Return the gap in which no label touches a card."""
+    halves = ((_breadth(a.label, 15) / 2 + 8, a.at or 0.5)
+              for a in arrows if a.label)
+    return max(70.0, *(half / min(at, 1 - at) for half, at in halves), 0.0)
+
+
 def _on_path(edge: tuple[str, ...], paths: Iterable[Sequence[str]]) -> bool:
     return any(edge in list(itertools.pairwise(path)) for path in paths)
 
@@ -799,7 +815,8 @@ def network_diagram(
     caption: str = "", weights: Mapping[tuple[str, str], str] | None = None,
     edges: Iterable[tuple[str, str]] | None = None,
     paths: Sequence[Sequence[str]] = (), loss: str | None = None,
-    headings: Sequence[str] = (), gap: float = 80.0, mirrored: bool = False,
+    headings: Sequence[str] = (), gap: float | None = None,
+    mirrored: bool = False,
     **words: Any,
 ) -> Picture:
     """Draw a feed-forward network, one column of neurons per layer.
@@ -820,8 +837,8 @@ def network_diagram(
         The name to outline in the color of the loss.
     headings : sequence of str, optional
         Words above the columns.
-    gap : float
-        From one column to the next, in pixels.
+    gap : float, optional
+        From one column to the next, in pixels; default: room for the labels.
     mirrored : bool
         Draw the backward pass too, reflected in the last column.
     **words
@@ -843,7 +860,7 @@ def network_diagram(
     pairs = itertools.chain(*(itertools.product(*two)
                               for two in itertools.pairwise(columns)))
     arrows = _weighted(pairs if edges is None else edges, weights or {}, paths)
-    vertices = _columns(columns, cards, gap)
+    vertices = _columns(columns, cards, gap or _room(arrows))
     if mirrored:
         vertices, arrows = _mirrored(vertices, arrows)
     vertices += _headings(vertices, headings)
@@ -928,14 +945,16 @@ def diagram(
     caption: str = "", nodes: Iterable[str] = (),
     places: Mapping[str, tuple[float, float]] | None = None,
     paths: Sequence[Sequence[str]] = (),
-    colors: Mapping[str, str] | None = None, gap: float = 60.0, **words: Any,
+    colors: Mapping[str, str] | None = None, gap: float | None = None,
+    **words: Any,
 ) -> Picture:
     """Draw a graph without cycles, from left to right.
 
     Parameters
     ----------
-    edges : iterable of (tail, head) or (tail, head, label)
-        A pair that stands twice is drawn as two curved edges.
+    edges : iterable of tuples
+        (tail, head), with a label as third entry, with the color of that
+        label as fourth; a pair that stands twice becomes two curved edges.
     title, alt, caption : str
         As for `show`.
     nodes : iterable of str, optional
@@ -947,8 +966,8 @@ def diagram(
         Paths to point out, each a sequence of names.
     colors : mapping, optional
         From name to the color of its outline.
-    gap : float
-        From one column to the next, in pixels.
+    gap : float, optional
+        From one column to the next, in pixels; default: room for the labels.
     **words
         As for `network_diagram`: `labels`, `forward`, `backward`, `biases`.
 
@@ -965,13 +984,13 @@ def diagram(
     edges = [tuple(edge) for edge in edges]
     ends = itertools.chain(*(edge[:2] for edge in edges))
     names = list(dict.fromkeys([*nodes, *ends]))
-    cards = _cards(names, colors or {}, **words)
+    cards, arrows = _cards(names, colors or {}, **words), _fan(edges, paths)
+    gap = gap or _room(arrows)
     if places is None:
         vertices = _columns(_layers(names, edges), cards, gap)
     else:
         vertices = _grid(cards, places, gap)
-    return drawing(vertices, _fan(edges, paths), title=title, alt=alt,
-                   caption=caption)
+    return drawing(vertices, arrows, title=title, alt=alt, caption=caption)
 
 
 def _grid(cards: Mapping[str, Vertex], places: Mapping[str, Point],
@@ -990,12 +1009,13 @@ def _grid(cards: Mapping[str, Vertex], places: Mapping[str, Point],
 def _fan(edges: list[tuple[str, ...]],
          paths: Sequence[Sequence[str]]) -> list[Arrow]:
     arrows = []
-    for k, (tail, head, *label) in enumerate(edges):
+    for k, (tail, head, *rest) in enumerate(edges):
+        label, ink = (*rest, "", "")[:2]
         twins = [j for j, edge in enumerate(edges) if edge[:2] == (tail, head)]
         spread = twins.index(k) - (len(twins) - 1) / 2
         wide = _on_path((tail, head), paths)
         arrows.append(Arrow(
-            tail, head, label[0] if label else "", wide=wide,
+            tail, head, label, wide=wide, ink=ink,
             color=BACKWARD if wide else MUTED,
             bend=36 * spread if len(twins) > 1 else None))
     return arrows
@@ -1106,7 +1126,8 @@ _NUMBERS = (
     ".numbers td,.numbers th{text-align:right!important;padding:0.25em 0.9em;"
     "border:0!important;font-variant-numeric:tabular-nums}"
     ".numbers thead th{border-bottom:1px solid var(--muted,#5F6670)!important}"
-    ".numbers [scope=row]{font-weight:400}"
+    ".numbers [scope=row]{font-weight:400}.numbers td{white-space:nowrap}"
+    ".numbers tr>:first-child{text-align:left!important}"
 )
 
 
@@ -1136,7 +1157,7 @@ class Table:
         body += _tag("thead", _row(self.header, self.colors, is_header=True))
         rows = (_row(row, self.colors) for row in self.rows)
         body += _tag("tbody", "".join(rows))
-        style = _tag("style", _LETTERS + _NUMBERS)
+        style = _tag("style", _SHARED + _NUMBERS)
         return _tag("div", style + _tag("table", body), class_="numbers")
 
     def __repr__(self) -> str:
