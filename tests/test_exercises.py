@@ -39,7 +39,7 @@ ELEMENTWISE = {
     "0.123 times": lambda x: 0.123 * x**3,
     "multiplied by n, the number of rows": lambda x: x**3 * len(x),
     "divided by n, the number of rows": lambda x: x**3 / len(x),
-    "divided by n, the number of rows and by 2": lambda x: 2 * x**3 / len(x),
+    "divided by n, the number of rows and 2 times": lambda x: 2 * x**3 / len(x),
     "divided by the number of columns": lambda x: x**3 / x.shape[1],
     "divided by the number of entries": lambda x: x**3 / x.size,
     "the reciprocal": lambda x: 1 / x**3,
