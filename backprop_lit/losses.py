@@ -252,9 +252,8 @@ class CrossEntropyLoss(Loss):
         y = self._targets(u, y)
         sums = y.sum(axis=1)
         if not (y.min() >= 0 and np.abs(sums - 1).max() < 1e-5):
-            raise ValueError(f"{self} wants probabilities, rows of y that add "
-                             f"to 1, got sums {sums.min()} to {sums.max()} "
-                             f"and least entry {y.min()}")
+            raise ValueError(f"{self} wants probabilities in y, got row sums "
+                             f"{sums.min()} to {sums.max()}, least {y.min()}")
         return y
 
     def _one_hot(self, u: Array, y: Array) -> Array:
