@@ -117,9 +117,7 @@ class Number:
         return f"{self.expression} ≈ {self.sample:.4g}"
 
     def _repr_latex_(self) -> str:
-        import sympy
-
-        return f"$\\displaystyle {sympy.latex(self.expression)}$"
+        return f"$\\displaystyle {_latex(self)}$"
 
 # %% ../nbs/02_chain_rule.ipynb #bcb049ab
 def lift(value: Any) -> Number:
@@ -256,14 +254,21 @@ def _exponential(a: Number) -> Number:
     if a.operation in ("+", "-") and _holds_log(a):
         left, right = map(_exponential, a.inputs)
         return left * right if a.operation == "+" else left / right
-    if a.sample == -math.inf:
-        return lift(0)
-    return _combine("exp", a)
+    if a.operation == "*" and _holds_log(a):
+        factor, log = sorted(a.inputs, key=_holds_log)
+        return _whole_power(_exponential(log), int(factor.value))
+    return lift(0) if a.sample == -math.inf else _combine("exp", a)
 
 
 def _holds_log(a: Number) -> bool:
-    sums = a.operation in ("+", "-")
-    return any(map(_holds_log, a.inputs)) if sums else a.operation == "log"
+    """Whether exp can undo a logarithm in it: alone, in a sum, times 2."""
+    if a.operation in ("+", "-"):
+        return any(map(_holds_log, a.inputs))
+    if a.operation == "*":
+        whole = [b.operation == "constant" and b.value.denominator == 1
+                 for b in a.inputs]
+        return any(whole) and any(map(_holds_log, a.inputs))
+    return a.operation == "log"
 
 
 def _compare(relation: Callable, a: Number, b: Any) -> bool:
@@ -272,8 +277,8 @@ def _compare(relation: Callable, a: Number, b: Any) -> bool:
     except TypeError:
         return NotImplemented
     record = b.record if a.record is None else a.record
-    equality = relation in (operator.eq, operator.ne)
-    if record is not None and not equality and a.sample != b.sample:
+    exempt = relation in (operator.eq, operator.ne) or a.sample == b.sample
+    if not exempt and record is not None and math.isfinite(a.sample - b.sample):
         record.append((a, b, a.sample > b.sample))
     return relation(a.sample, b.sample)
 
@@ -316,6 +321,20 @@ def _expression(number: Number, inputs: list) -> Any:
     name = number.operation.replace("arctan", "atan")
     return getattr(sympy, name)(*inputs)
 
+
+def _latex(number: Number) -> str:
+    """The expression typeset, x[0, 1] as x with the subscripts 0 and 1."""
+    import sympy
+
+    expression = sympy.factor_terms(number.expression)
+    names = {}
+    for letter in expression.free_symbols:
+        name, _, place = letter.name.partition("[")
+        head = name if len(name) == 1 else f"\\text{{{name}}}"
+        places = place.rstrip("]").replace(" ", "\\,")
+        names[letter] = f"{head}_{{{places}}}" if place else head
+    return sympy.latex(expression, symbol_names=names)
+
 # %% ../nbs/02_chain_rule.ipynb #5258fe0e
 _MISSING: dict[Any, Callable] = {
     np.isfinite: lambda a: math.isfinite(a.sample),
@@ -336,7 +355,7 @@ def _apply(ufunc: Any, method: str, *inputs: Any, out: Any = None,
     if method == "at":
         return ufunc.at(*map(_bare, inputs))
     if ufunc in _MISSING:
-        result = _supply(ufunc, *inputs)
+        result = _supply(ufunc, method, inputs, options)
         if out is None:
             return _wrap(result)
         out[0][...] = result
@@ -347,10 +366,10 @@ def _apply(ufunc: Any, method: str, *inputs: Any, out: Any = None,
     return _wrap(result) if out is None else out[0]
 
 
-def _supply(ufunc: Any, *inputs: Any) -> Any:
+def _supply(ufunc: Any, method: str, inputs: tuple, options: dict) -> Any:
     function = np.frompyfunc(_MISSING[ufunc], ufunc.nin, 1)
     arrays = [_lifted(np.asarray(a, object)) for a in inputs]
-    result = function(*arrays)
+    result = getattr(function, method)(*arrays, **options)
     truth = ufunc.types[0].endswith("?")
     return np.asarray(result, bool)[()] if truth else result
 
@@ -753,21 +772,28 @@ _FUNCTIONS: dict = {
 
 
 def _translate(formula: Any, values: dict) -> Any:
-    """A SymPy expression in proof numbers."""
-    if formula in values:
-        return values[formula]
+    """A SymPy expression in proof numbers, each part of it once."""
+    if formula not in values:
+        values[formula] = _translated(formula, values)
+    return values[formula]
+
+
+def _translated(formula: Any, values: dict) -> Any:
+    name = type(formula).__name__
     if formula in (True, False):
         return bool(formula)
     if formula.is_Rational:
         return lift(Fraction(int(formula.p), int(formula.q)))
-    if not formula.free_symbols:
+    if formula.is_number and not formula.args:
         return lift(float(formula))
-    name = type(formula).__name__
     if name == "Piecewise":
         return _piece(formula.args, values)
     if name not in _FUNCTIONS:
         raise TypeError(f"formula: {formula} is neither an input nor known")
-    return _FUNCTIONS[name](*[_translate(a, values) for a in formula.args])
+    inputs = [_translate(part, values) for part in formula.args]
+    if all(getattr(a, "operation", "") == "constant" for a in inputs):
+        return lift(float(formula))
+    return _FUNCTIONS[name](*inputs)
 
 
 def _piece(pieces: Any, values: dict) -> Any:
@@ -1052,13 +1078,12 @@ class Failure(namedtuple("Failure", "entry returned expected")):
                 f"{_text(self.difference)}")
 
     def _repr_latex_(self) -> str:
-        import sympy
-
         if self.returned is None:
             return f"$\\text{{{self.entry}}}$"
-        sides = [sympy.latex(side.expression)
-                 for side in (self.returned, self.expected)]
-        return f"$\\displaystyle {sides[0]} \\;\\ne\\; {sides[1]}$"
+        return ("$\\displaystyle \\begin{aligned}"
+                f"\\text{{returned}}\\quad & {_latex(self.returned)} \\\\"
+                f"\\text{{should be}}\\quad & {_latex(self.expected)}"
+                "\\end{aligned}$")
 
 # %% ../nbs/02_chain_rule.ipynb #cc7349b6
 class Proof:
