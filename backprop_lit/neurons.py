@@ -129,7 +129,7 @@ def left_to_right(neurons: Mapping[str, Neuron]) -> list[str]:
     except CycleError as error:
         circle = " → ".join(error.args[1])
         raise ValueError(
-            f"a network wants an order from left to right, got a circle: {circle}"
+            f"a network wants an order from left to right, got circle {circle}"
         ) from None
 
 
@@ -192,7 +192,8 @@ def forward_sweep(
     h = dict(x)
     for j in order:
         if j in neurons:
-            d[j] = sum((h[i] * w[j, i] for i in neurons[j].sources), b.get(j, 0))
+            sources = neurons[j].sources
+            d[j] = sum((h[i] * w[j, i] for i in sources), b.get(j, 0))
             h[j] = neurons[j].f(d[j])
     return d, h
 
@@ -480,31 +481,33 @@ def sweep_steps(
     """
     d, h = forward_sweep(neurons, x, w, b)
     v_h, v = backward_sweep(neurons, w, d, v_u)
-    order, there, back = list(d), [], []
-    for k, j in enumerate(order):
+    return [*_forward_steps(neurons, d, h, w, b),
+            *_backward_steps(neurons, d, h, w, v_u, v_h, v)]
+
+
+def _forward_steps(neurons: Any, d: Any, h: Any, w: Any, b: Any) -> Any:
+    known = {i: h[i] for i in h if i not in neurons}
+    for j in d:
+        known = known | {j: h[j]}
         reads = tuple((j, i) for i in neurons[j].sources)
-        known = {i: h[i] for i in (*x, *order[: k + 1])}
         total = _sum(((h[i], w[j, i]) for _, i in reads), b.get(j, 0))
-        line = _forward_line(total, d[j], h[j])
-        there.append(SweepStep("forward", j, reads, known, {}, line))
-    for k, i in enumerate(order):
+        line = (f"d = {total} = {_figure(d[j])}, "
+                f"h = f({_figure(d[j])}) = {_figure(h[j])}")
+        yield SweepStep("forward", j, reads, known, {}, line)
+
+
+def _backward_steps(neurons: Any, d: Any, h: Any, w: Any, v_u: Any, v_h: Any,
+                    v: Any) -> Any:
+    known: dict[str, Any] = {}
+    for i in reversed(d):
+        known = known | {i: v[i]}
         reads = tuple(edge for edge in w if edge[1] == i)
         total = _sum(((v[j], w[j, i]) for j, _ in reads), v_u.get(i, 0))
-        line = _backward_line(total, v_h[i], d[i], neurons[i].t(d[i]), v[i])
-        known = {j: v[j] for j in reversed(order[k:])}
-        back.append(SweepStep("backward", i, reads, h, known, line))
-    return there + back[::-1]
+        line = (f"v = ({total}) · t({_figure(d[i])}) = {_figure(v_h[i])} · "
+                f"{_figure(neurons[i].t(d[i]))} = {_figure(v[i])}")
+        yield SweepStep("backward", i, reads, h, known, line)
 
 
-def _forward_line(total: str, d: Any, h: Any) -> str:
-    return f"d = {total} = {_figure(d)}, h = f({_figure(d)}) = {_figure(h)}"
-
-
-def _backward_line(total: str, v_h: Any, d: Any, slope: Any, v: Any) -> str:
-    return (f"v = ({total}) · t({_figure(d)}) = "
-            f"{_figure(v_h)} · {_figure(slope)} = {_figure(v)}")
-
-# %% ../nbs/07_v_values.ipynb #f8f1a784
 def draw_sweep_step(
     step: SweepStep,
     places: Mapping[str, tuple[float, float]],

@@ -204,7 +204,7 @@ def test_a_deep_chain_needs_no_recursion():
 ])
 def test_circles_are_named(feeds):
     neurons = {j: Neuron(feeds[j], softsign, softsign_slope) for j in feeds}
-    with pytest.raises(ValueError, match=r"circle: .*→"):
+    with pytest.raises(ValueError, match=r"circle .*→"):
         left_to_right(neurons)
     with pytest.raises(ValueError, match="circle"):
         backward_sweep(neurons, {}, {}, {})
