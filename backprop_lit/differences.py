@@ -233,12 +233,10 @@ def _slopes(
             values.append(answer())
     finally:
         q[index] = here
-    if not all(np.isfinite(value).all() for value in values):
+    if not np.isfinite(values).all():
         raise ValueError(f"not finite within {step:.1e} of {here} at {index}")
-    before, after = (
-        float((values[k + 1] - values[k]).sum() / (places[k + 1] - places[k]))
-        for k in (0, 1)
-    )
+    rises = np.diff(values, axis=0).reshape(2, -1).sum(1)
+    before, after = map(float, rises / np.diff(places))
     size = 2 * abs(values[1]).sum() + abs(here) * max(abs(before), abs(after))
     return before, after, float(16 * EPSILON * size / step)
 
@@ -371,8 +369,8 @@ class GradientReport:
         row: list[Any] = [name, len(part.compared), len(part.kinks)]
         if part.worst is None:
             return row + 4 * [""]
-        place, numbers = part.worst.place, part.worst[2:4]
-        columns = [f"{number:.10g}" for number in numbers]
+        columns = [f"{number:.7g}" for number in part.worst[2:4]]
+        place = str(list(part.worst.where)) if part.worst.where else ""
         return [*row, place, *columns, f"{part.error:.1e}"]
 
     def _repr_html_(self) -> str:
@@ -395,7 +393,9 @@ def _function_claims(f: Any, x: ArrayLike, gradient: Any) -> Any:
     return lambda: np.asarray(_number(f, q)), {"x": (q, claimed)}
 
 
-def _loss_claims(loss: Any, u: ArrayLike, y: Any, options: dict[str, Any]) -> Any:
+def _loss_claims(
+    loss: Any, u: ArrayLike, y: Any, options: dict[str, Any]
+) -> Any:
     """What a loss claims about the slopes of its first input."""
     q = _floats(u, "gradcheck")
 
@@ -441,7 +441,9 @@ def _pair_claims(pair: Any, inputs: Any, rng: Any) -> Any:
     )
 
 # %% ../nbs/01_derivative.ipynb #eba4f08f
-def _claims(subject: Any, inputs: Any, rng: Any, options: dict[str, Any]) -> Any:
+def _claims(
+    subject: Any, inputs: Any, rng: Any, options: dict[str, Any]
+) -> Any:
     """Return what to nudge, what to watch, and what is claimed."""
     if isinstance(subject, tuple):
         return _pair_claims(subject, inputs, rng)
