@@ -205,8 +205,10 @@ def relative_error(
     --------
     >>> relative_error(0.5, 0.25)
     0.5
-    >>> relative_error(0.0, 1e-12), relative_error(0.0, 1e-12, floor=1e-4)
-    (1.0, 1e-08)
+    >>> relative_error(0.0, 1e-12)
+    1.0
+    >>> f"{relative_error(0.0, 1e-12, floor=1e-4):.0e}"
+    '1e-08'
     """
     difference = float(abs(claimed - measured))
     if difference == 0:
