@@ -90,7 +90,9 @@ class Call:
     def again(self, subject):
         """Whether the page's own call lets a broken subject pass."""
         try:
-            return bool(PROVE(subject, *self.inputs, **copy.deepcopy(self.options)))
+            with np.errstate(all="ignore"):
+                options = copy.deepcopy(self.options)
+                return bool(PROVE(subject, *self.inputs, **options))
         except Exception:
             return False
 
@@ -357,7 +359,7 @@ def test_broken_backwards_are_refused(path, monkeypatch):
     survivors, lifeless = [], []
     for call in calls:
         mutants = [*flipped_signs(call), *mutated_sources(call, sources)]
-        if not mutants:
+        if not mutants and not call.proof.zeros:  # all 0: declared on the page
             lifeless.append(str(call))
         for text, mutant in mutants:
             if call.again(mutant):
