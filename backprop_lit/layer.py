@@ -54,23 +54,23 @@ def check_shape(
     ValueError: Linear(64 → 32) wants x of shape (n, 64), got (8, 63)
     """
     if not isinstance(array, (np.ndarray, np.generic)):
-        came = type(array).__name__
-        raise TypeError(f"{layer} wants {name} as a NumPy array, got {came}")
+        raise TypeError(f"{layer} wants {name} as a NumPy array, "
+                        f"got {type(array).__name__}")
     if array.dtype.kind not in "fcO":
-        raise TypeError(
-            f"{layer} wants {name} of floating-point numbers, got {array.dtype}"
-        )
+        raise TypeError(f"{layer} wants {name} of floating-point numbers, "
+                        f"got {array.dtype}")
     sizes = ("any",) * array.ndim if shape is None else shape
-    fits = len(sizes) == array.ndim and all(
+    if not _fits(array.shape, sizes):
+        wanted = ", ".join(map(str, sizes)) + "," * (len(sizes) == 1)
+        raise ValueError(f"{layer} wants {name} of shape ({wanted}), "
+                         f"got {array.shape}")
+
+
+def _fits(shape: tuple[int, ...], sizes: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(sizes) and all(
         got > 0 if isinstance(size, str) else got == size
-        for size, got in zip(sizes, array.shape, strict=True)
+        for size, got in zip(sizes, shape, strict=True)
     )
-    if not fits:
-        comma = "," if len(sizes) == 1 else ""
-        wanted = f"({', '.join(map(str, sizes))}{comma})"
-        raise ValueError(
-            f"{layer} wants {name} of shape {wanted}, got {array.shape}"
-        )
 
 # %% ../nbs/04_neuron.ipynb #1c46a959
 class Layer:
