@@ -9,7 +9,8 @@ import copy
 import reprlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -116,7 +117,8 @@ class _Tolerance(NamedTuple):
         if got.dtype.kind in "iub" and wanted.dtype.kind in "iub":
             return np.asarray(got == wanted)
         width = self.atol + self.rtol * np.abs(wanted)
-        return np.isfinite(got) & (np.abs(got - wanted) <= width)
+        finite = np.isfinite(got) & np.isfinite(wanted)
+        return finite & (np.abs(got - wanted) <= width)
 
     def close(self, got: Any, wanted: Any) -> bool:
         """Tell whether two arrays have one shape and agree in every entry."""
@@ -180,13 +182,12 @@ def _words(value: Any, prefix: str = "") -> str:
 
 def _array_words(array: np.ndarray, prefix: str) -> str:
     """Show an array, its middle left out when it is long."""
-    digits = {"float_kind": "{:.7g}".format}
     return np.array2string(
         np.asarray(array),
         threshold=40,
         separator=", ",
         prefix=prefix,
-        formatter=digits,
+        formatter={"float_kind": "{:.7g}".format},
     )
 
 
@@ -333,6 +334,14 @@ _CHANGES: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
 }
 
 # %% ../nbs/00_how_to_read.ipynb #48135da9
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings quiet: a candidate may divide by zero, and is then none."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class _Pair(NamedTuple):
     """An array that came beside the one that was wanted, and the inputs."""
 
@@ -600,15 +609,27 @@ def _paired(
     if isinstance(wanted, Mapping):
         keys = list(wanted)
         fits = isinstance(got, Mapping) and set(got) == set(wanted)
-        asked = f"a dict with {', '.join(map(repr, wanted))} is wanted"
     else:
         keys = list(range(len(wanted)))
         fits = _length(got) == len(wanted)
-        asked = f"{len(wanted)} items are wanted"
     if not fits:
-        raise _MismatchError(f"{_kind(got)} came; {asked}")
+        raise _MismatchError(f"{_kind(got)} came; {_asked(got, wanted)}")
     parts = [_paired(got[k], wanted[k], f"{name}[{k!r}]") for k in keys]
     return [part for found in parts for part in found]
+
+
+def _asked(got: Any, wanted: Any) -> str:
+    """Say which parts are wanted, and which keys are missing or unknown."""
+    if not isinstance(wanted, Mapping):
+        several = len(wanted) != 1
+        return f"{len(wanted)} item{'s are' if several else ' is'} wanted"
+    told = f"a dict with {', '.join(map(repr, wanted))} is wanted"
+    if isinstance(got, Mapping):
+        missing = [repr(key) for key in wanted if key not in got]
+        unknown = [repr(key) for key in got if key not in wanted]
+        told += f"; missing: {', '.join(missing)}" if missing else ""
+        told += f"; unknown: {', '.join(unknown)}" if unknown else ""
+    return told
 
 
 def _length(items: Any) -> int:
@@ -631,15 +652,14 @@ def _pair(name: str, case: _Case, got: Any, wanted: Any) -> _Pair:
         raise _MismatchError(_item([name]) + str(mismatch)) from None
 
 # %% ../nbs/00_how_to_read.ipynb #b1014092
+@_quiet()
 def _faults(cases: list[_Case], tolerance: _Tolerance) -> dict[str, str]:
     """Explain each part of an answer that is wrong."""
     parts: dict[str, list[_Pair]] = {}
     for case in cases:
         for name, got, wanted in _paired(case.got, case.wanted):
             parts.setdefault(name, []).append(_pair(name, case, got, wanted))
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a candidate may divide by zero
-        told = {n: _explain(pairs, tolerance) for n, pairs in parts.items()}
+    told = {name: _explain(pairs, tolerance) for name, pairs in parts.items()}
     return {name: phrase for name, phrase in told.items() if phrase}
 
 
@@ -660,16 +680,14 @@ def _reordered(cases: list[_Case], tolerance: _Tolerance) -> bool:
 
 def _diagnose(cases: list[_Case], tolerance: _Tolerance) -> str:
     """Say what is wrong with an answer over all cases; empty if nothing."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            faults = _faults(cases, tolerance)
-        except _MismatchError as mismatch:
-            faults = {"": str(mismatch)}
-        except Exception as error:
-            return f"this cannot be compared: it {_raised(error)}"
-        if faults and _reordered(cases, tolerance):
-            return "the right items in another order"
+    try:
+        faults = _faults(cases, tolerance)
+    except _MismatchError as mismatch:
+        faults = {"": str(mismatch)}
+    except Exception as error:
+        return f"this cannot be compared: it {_raised(error)}"
+    if faults and _reordered(cases, tolerance):
+        return "the right items in another order"
     items: dict[str, list[str]] = {}
     for name, phrase in faults.items():
         items.setdefault(phrase, []).append(name)
@@ -691,6 +709,7 @@ def _raised(error: BaseException) -> str:
         return f"raises {type(error).__name__}"
 
 # %% ../nbs/00_how_to_read.ipynb #de449306
+@_quiet()
 def _shown(case: _Case, tolerance: _Tolerance) -> dict[str, str]:
     """Show a case in which an answer is wrong, its wrong parts alone."""
     try:
@@ -712,8 +731,7 @@ def _shown(case: _Case, tolerance: _Tolerance) -> dict[str, str]:
 # %% ../nbs/00_how_to_read.ipynb #8e02400a
 def _call(function: Callable[..., Any], row: tuple[Any, ...]) -> Any:
     """Call a function on copies of its inputs, its warnings kept quiet."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         return function(*copy.deepcopy(row))
 
 
@@ -816,11 +834,12 @@ class _ByReference:
         if not told:
             return Verdict(key, "right")
         suspects = self.suspected(got)
-        if told == _NO_IDEA and suspects:
-            told = suspects.pop(0)
+        if told.endswith(_NO_IDEA) and suspects:
+            told = told.removesuffix(_NO_IDEA) + suspects.pop(0)
         wrong = [case for case in cases if _diagnose([case], self.tolerance)]
         example = _shown(min(wrong, key=_size), self.tolerance)
-        return Verdict(key, "wrong", "; ".join([told, *suspects]), example)
+        told = "; ".join([told, *suspects])
+        return Verdict(key, "wrong", told, example)
 
     def suspected(self, got: list[Any]) -> list[str]:
         """Name the known mistakes that give what came."""

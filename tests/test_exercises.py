@@ -6,6 +6,7 @@ import sympy
 
 from backprop_lit.exercises import Checks, Rejections, Verdict
 
+pytestmark = pytest.mark.filterwarnings("error")  # stderr fails a page
 SHAPES = [(3, 2), (5, 2), (4, 3)]
 
 
@@ -161,7 +162,8 @@ def test_items_of_a_dict_and_of_nested_tuples_have_names():
     assert check(wanted)({"v": (1.0, [2.0, 3.0]), "g": 4.0})
     wrong = {"v": (1.0, np.array([-2.0, -3.0])), "g": 4.0}
     assert "item ['v'][1]: negated" in diagnosis(wanted, wrong)
-    assert "a dict with 'v', 'g' is wanted" in diagnosis(wanted, {"v": 1.0})
+    assert "a dict with 'v', 'g' is wanted" in diagnosis(wanted, 1.0)
+    assert "missing: 'g'; unknown: 'w'" in diagnosis(wanted, {"v": 1.0, "w": 2.0})
 
 
 def test_exact_parts_are_compared_exactly():
@@ -281,6 +283,22 @@ def test_a_suspect_is_named_beside_the_general_diagnosis():
     said = lambda answer: diagnosis(central, answer, on, suspects=suspects)
     assert said(double) == "2 times what is wanted; suspected: the ½ is missing"
     assert said(one_sided) == "suspected: one-sided"
+    parts = lambda x: (x, x**2)
+    told = diagnosis(
+        parts,
+        lambda x: (x, x**2 + np.sin(x)),
+        arrays(),
+        suspects={"a wave": lambda x: (x, x**2 + np.sin(x))},
+    )
+    assert told == "item [1]: suspected: a wave"
+
+
+def test_what_overflows_is_no_explanation():
+    huge = [(1e200,), (1e250,), (3e300,)]
+    assert diagnosis(lambda x: x, lambda x: np.sin(x), huge) == "not what is wanted"
+    zeros = [(1.0,), (2.0,), (0.0,)]
+    both = lambda y: np.array([y, 0.0])
+    assert "negated" in diagnosis(both, lambda y: np.array([-y, 0.0]), zeros)
 
 
 def test_a_judge_decides_and_what_an_answer_raises_counts_against_it():
