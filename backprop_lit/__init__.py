@@ -19,24 +19,45 @@ _names: dict[str, tuple[str, ...]] = {
         "gradcheck",
     ),
     "symbolic": (
-        "Rule",
-        "RULES",
-        "MERSENNE",
-        "MULTIPLIERS",
-        "Claim",
-        "Subject",
-        "Failure",
         "Number",
         "lift",
         "Numbers",
         "symbols",
-        "order",
         "derivatives",
         "vanish",
-        "to_sympy",
-        "from_sympy",
+        "Failure",
         "Proof",
         "prove",
+    ),
+    "graph": (
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "power",
+        "maximum",
+        "minimum",
+        "negative",
+        "exp",
+        "log",
+        "sqrt",
+        "sin",
+        "cos",
+        "tanh",
+        "sigmoid",
+        "relu",
+        "absolute",
+        "RULES",
+        "Node",
+        "Rule",
+        "topological_order",
+        "replay",
+        "sweep",
+        "VValues",
+        "v_values",
+        "draw",
+        "count_paths",
+        "weighted_sum",
     ),
     "layer": (
         "Array",
@@ -46,12 +67,12 @@ _names: dict[str, tuple[str, ...]] = {
     "activations": (
         "Sigmoid",
         "Tanh",
+        "Softplus",
         "ReLU",
         "LeakyReLU",
-        "Softplus",
         "Softsign",
-        "GELU",
         "SiLU",
+        "GELU",
         "Softmax",
     ),
     "losses": (
@@ -62,11 +83,29 @@ _names: dict[str, tuple[str, ...]] = {
         "HingeLoss",
         "HuberLoss",
     ),
+    "neurons": (
+        "Neuron",
+        "softsign",
+        "softsign_slope",
+        "left_to_right",
+        "forward_sweep",
+        "backward_sweep",
+        "gradients",
+        "SampleNetwork",
+        "sample_network",
+        "loss_neurons",
+        "SweepStep",
+        "sweep_steps",
+        "draw_sweep_step",
+    ),
     "network": (
         "Linear",
-        "Flatten",
-        "aligned",
         "Sequential",
+        "Flatten",
+    ),
+    "digits": (
+        "load_digits",
+        "split_digits",
     ),
 }
 
@@ -74,10 +113,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # what the table says, for type checkers and editors
     from .differences import *
     from .symbolic import *
+    from .graph import *
     from .layer import *
     from .activations import *
     from .losses import *
+    from .neurons import *
     from .network import *
+    from .digits import *
 _home = {name: module for module, names in _names.items() for name in names}
 __all__ = ["__version__", *_home]
 

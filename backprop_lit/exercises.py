@@ -315,22 +315,16 @@ class _Case(NamedTuple):
 
 # %% ../nbs/00_how_to_read.ipynb #78ef6a5d
 _CHANGES: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
-    "zero": lambda got, wanted: (got, 0 * wanted),
-    "negated: it has the wrong sign": lambda got, wanted: (-got, wanted),
-    "transposed": lambda got, wanted: (got.T, wanted),
-    "the sign is lost": lambda got, wanted: (got, abs(wanted)),
-    "the reciprocal of what is wanted": lambda got, wanted: (1 / got, wanted),
-    "1 minus what is wanted": lambda got, wanted: (1 - got, wanted),
-    "the square of what is wanted": lambda got, wanted: (got, wanted**2),
-    "the square root of what is wanted": lambda got, wanted: (got**2, wanted),
-    "the logarithm of what is wanted": lambda got, wanted: (
-        np.exp(got),
-        wanted,
-    ),
-    "the exponential of what is wanted": lambda got, wanted: (
-        got,
-        np.exp(wanted),
-    ),
+    "zero": lambda a, c: (a, 0 * c),
+    "negated: it has the wrong sign": lambda a, c: (-a, c),
+    "transposed": lambda a, c: (a.T, c),
+    "the sign is lost": lambda a, c: (a, abs(c)),
+    "the reciprocal of what is wanted": lambda a, c: (1 / a, c),
+    "1 minus what is wanted": lambda a, c: (1 - a, c),
+    "the square of what is wanted": lambda a, c: (a, c**2),
+    "the square root of what is wanted": lambda a, c: (a**2, c),
+    "the logarithm of what is wanted": lambda a, c: (np.exp(a), c),
+    "the exponential of what is wanted": lambda a, c: (a, np.exp(c)),
 }
 
 # %% ../nbs/00_how_to_read.ipynb #48135da9
@@ -351,8 +345,8 @@ class _Pair(NamedTuple):
 
     def sizes(self) -> dict[str, int]:
         """Name the sizes that a factor may have come from."""
-        arrays = [x for x in self.inputs.values() if isinstance(x, np.ndarray)]
-        array = max([*arrays, self.wanted][: len(arrays) or 1], key=np.ndim)
+        inputs = [x for x in self.inputs.values() if isinstance(x, np.ndarray)]
+        array = max(inputs or [self.wanted], key=np.ndim)
         if array.ndim < 2:
             return {"the number of entries": array.size}
         return {
