@@ -68,7 +68,7 @@ def link_home(app: Sphinx, doctree: nodes.document) -> None:
         module, name = signature.get("module"), signature.get("fullname")
         place = home(module, name) if module and name else None
         if place:
-            text = nodes.inline("", "derived here", classes=["derived"])
+            text = nodes.inline("", "derived here")
             signature += addnodes.pending_xref(
                 "",
                 text,
