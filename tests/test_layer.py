@@ -189,6 +189,111 @@ def test_a_refused_bind_changes_nothing(theta, gradient, error):
     layer.backward(np.ones(2))
 
 
+@pytest.mark.parametrize("kind", ["parameters", "gradients"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda views: views.__setitem__("weight", np.ones(3)),
+        lambda views: views.__setitem__("other", np.ones(3)),
+        lambda views: views.__delitem__("weight"),
+        lambda views: views.update(weight=np.ones(3)),
+        lambda views: views.__ior__({"weight": np.ones(3)}),
+        lambda views: views.setdefault("other", np.ones(3)),
+        lambda views: views.pop("weight"),
+        lambda views: views.popitem(),
+        lambda views: views.clear(),
+    ],
+)
+def test_a_view_cannot_be_let_go(kind, write):
+    layer = neuron()
+    views = getattr(layer, kind)
+    before = dict(views)
+    with pytest.raises(TypeError, match=rf"Neuron: write into .*{kind}\[\"") as e:
+        write(views)
+    assert "[...] = …" in str(e.value)
+    assert views == before
+    assert bound(layer)
+
+
+def test_a_backward_that_rebinds_its_gradient_is_loud():
+    class Rebinding(Neuron):
+        def backward(self, v):
+            x, u = self.recall(v)
+            self.gradients["weight"] = (v * u * (1 - u)) @ x
+
+    layer = Rebinding(weight=np.ones(3), bias=np.ones(1))
+    layer.forward(np.ones((2, 3)))
+    with pytest.raises(TypeError, match=r'gradients\["weight"\]\[\.\.\.\] = …'):
+        layer.backward(np.ones(2))
+
+
+@pytest.mark.parametrize("name", ["theta", "gradient", "parameters", "gradients"])
+def test_only_bind_gives_a_layer_other_vectors(name):
+    layer = neuron()
+    other = copy.deepcopy(getattr(layer, name))
+    with pytest.raises(AttributeError, match=rf"Neuron\(\): write into {name}"):
+        setattr(layer, name, other)
+    assert bound(layer)
+
+
+def test_writing_in_place_is_welcome():
+    layer = neuron()
+    start = layer.theta.copy()
+    layer.gradient += 1
+    layer.gradients["weight"] += 1
+    layer.gradients["bias"][...] = 5
+    layer.theta -= layer.gradient
+    layer.parameters["weight"] *= 2
+    assert layer.gradient.tolist() == [2, 2, 2, 5]
+    assert np.allclose(layer.theta, (start - [2, 2, 2, 5]) * [2, 2, 2, 1])
+    assert bound(layer)
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, lambda views: pickle.loads(pickle.dumps(views))],
+)
+def test_a_copy_of_the_views_is_an_ordinary_dict(duplicate):
+    layer = neuron()
+    saved = duplicate(layer.parameters)
+    assert type(saved) is dict
+    layer.theta[...] = 0
+    assert saved["weight"].any()
+    saved["weight"] = np.ones(3)
+
+
+OVERLAP = np.ones(5)
+READ_ONLY = np.ones(4)
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("theta", "gradient", "error", "message"),
+    [
+        (OVERLAP[:4], OVERLAP[:4], ValueError, "share memory"),
+        (OVERLAP[:4], OVERLAP[1:], ValueError, "share memory"),
+        (READ_ONLY, np.zeros(4), ValueError, "read-only"),
+        (np.ones(4), READ_ONLY, ValueError, "read-only"),
+        (np.broadcast_to(1.0, 4), np.zeros(4), ValueError, "read-only"),
+        (np.ones(4, complex), np.zeros(4), TypeError, "complex128 and float64"),
+        (np.ones(4), np.zeros(4, np.float32), TypeError, "float64 and float32"),
+    ],
+)
+def test_bind_refuses_vectors_that_would_go_wrong_later(
+    theta, gradient, error, message
+):
+    layer = neuron()
+    before = layer.theta
+    with pytest.raises(error, match=rf"Neuron\(\) wants theta and .*{message}"):
+        layer.bind(theta, gradient)
+    assert layer.theta is before
+
+
+def test_parameters_of_two_dtypes_are_refused():
+    with pytest.raises(TypeError, match="one dtype, got float32 and float64"):
+        Neuron(weight=np.ones(3, np.float32), bias=np.ones(1))
+
+
 def test_bind_forgets_what_was_kept():
     layer = neuron()
     layer.forward(np.ones((2, 3)))
