@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backprop_lit.differences import gradcheck
 from backprop_lit.losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -126,6 +127,55 @@ def test_a_tiny_loss_is_not_lost():
     assert e == pytest.approx(np.exp(-40.0), rel=1e-12)
 
 
+@pytest.mark.parametrize("gap", [1.0, 20.0, 30.0, 36.0, 37.0, 40.0, 700.0])
+def test_cross_entropy_keeps_a_tiny_loss(gap):
+    u = np.array([[gap, 0.0, -1.0], [gap, gap, 0.0]])
+    loss = CrossEntropyLoss()
+    wanted = np.log1p(np.exp(-gap) + np.exp(-gap - 1))
+    assert loss.forward(u[:1], np.array([0])) == pytest.approx(wanted, rel=4e-16)
+    wanted = np.log(2) + np.log1p(np.exp(-gap) / 2)  # two largest, the label one
+    assert loss.forward(u[1:], np.array([1])) == pytest.approx(wanted, rel=4e-16)
+
+
+def test_a_perfect_answer_costs_plus_0():
+    e = CrossEntropyLoss().forward(np.array([[1000.0, 0.0]]), np.array([0]))
+    assert e == 0
+    assert not np.signbit(e)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_minus_infinity_rules_a_class_out(label):
+    masked, without = CrossEntropyLoss(), CrossEntropyLoss()
+    u, y = np.array([[1.0, 2.0, -np.inf]]), np.array([label])
+    assert masked.forward(u, y) == without.forward(u[:, :2], y)
+    assert (masked.backward()[:, :2] == without.backward()).all()
+    assert masked.backward()[0, 2] == 0
+
+
+def test_logits_up_to_half_the_largest_float():
+    loss = CrossEntropyLoss()
+    u = np.array([[8e307, -8e307]])
+    assert loss.forward(u, np.array([0])) == 0
+    assert loss.forward(u, np.array([1])) == 1.6e308
+    assert (loss.backward() == [[1, -1]]).all()
+
+
+def test_probabilities_that_add_to_1_only_nearly():
+    y = np.array([[0.2, 0.3, 0.500009]])
+    u = np.random.default_rng(8).normal(size=(1, 3))
+    assert gradcheck(CrossEntropyLoss(), u, y, tolerance=1e-8)
+    loss = CrossEntropyLoss()
+    loss.forward(u, y)
+    assert abs(loss.backward().sum()) < 1e-15
+
+
+def test_huber_keeps_float32_with_a_delta_of_numpy():
+    loss = HuberLoss(delta=np.float64(0.5))
+    assert loss.forward(np.ones(3, np.float32), np.zeros(3)).dtype == np.float32
+    assert loss.backward().dtype == np.float32
+    assert repr(loss) == "HuberLoss(delta=0.5)"
+
+
 def test_cross_entropy_does_not_see_a_shift():
     rng = np.random.default_rng(3)
     u, y = rng.integers(-5, 5, size=(4, 3)) * 1.0, np.array([0, 1, 2, 0])
@@ -157,6 +207,10 @@ U = np.ones((3, 2))
     (MSELoss(), np.ones((8, 1)), np.ones(8), ValueError, r"\(8, 1\), got \(8,\)"),
     (MSELoss(), np.ones((0, 3)), np.ones((0, 3)), ValueError, r"got \(0, 3\)"),
     (MSELoss(), np.array([1, 2]), np.ones(2), TypeError, "u of floating-point"),
+    (MSELoss(), [], [], ValueError, "at least one entry in u"),
+    (MSELoss(), np.ones(2) * 1j, np.ones(2), TypeError, "real u, got complex128"),
+    (BCEWithLogitsLoss(), U * 1j, U, TypeError, "real u, got complex128"),
+    (CrossEntropyLoss(), U * 1j, np.zeros(3, int), TypeError, "real u"),
     (MSELoss(), [1.0], [1.0], TypeError, "u as a NumPy array"),
     (MSELoss(), np.ones(2), np.array(["a", "b"]), TypeError, "y that fits"),
     (MSELoss(), np.ones(2), np.ones(2) * 1j, TypeError, "got complex128"),
