@@ -7,10 +7,16 @@ __all__ = ['Sigmoid', 'Tanh', 'Softplus', 'ReLU', 'LeakyReLU', 'Softsign', 'SiLU
 
 # %% ../nbs/05_activations.ipynb #ebe15cf1
 from math import isfinite, pi, sqrt
+from numbers import Real
+from operator import index
 
 import numpy as np
 
 from .layer import Array, Layer, check_shape
+
+# %% ../nbs/05_activations.ipynb #0b6e2bda
+def _sigmoid(d: Array) -> Array:
+    return np.exp(np.minimum(d, 0)) / (1 + np.exp(-np.abs(d)))
 
 # %% ../nbs/05_activations.ipynb #f89915e6
 class Sigmoid(Layer):
@@ -18,9 +24,9 @@ class Sigmoid(Layer):
 
     Notes
     -----
-    Computed as ½ + ½ tanh(d/2), which never overflows. Far to the left h is
-    0 where σ is tiny: never take its logarithm. Derived in chapter 5, *Three
-    slopes in full*.
+    No exponential overflows, and h and its slope keep their digits to the
+    left, down to the smallest float. Far to the right 1 − h is lost: for ln σ
+    use `Softplus`. Derived in chapter 5, *Three slopes in full*.
 
     Examples
     --------
@@ -34,7 +40,7 @@ class Sigmoid(Layer):
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Return h = σ(d); x is d."""
         check_shape(self, "x", x)
-        h = 0.5 + 0.5 * np.tanh(0.5 * x)
+        h = _sigmoid(x)
         return self.keep(h, h)
 
     def backward(self, v: Array) -> Array:
@@ -71,6 +77,13 @@ class Tanh(Layer):
         return v * (1 - h * h)
 
 # %% ../nbs/05_activations.ipynb #48520e72
+def _plain(number: float, wanted: str) -> float:
+    """A Python float, since one of NumPy's turns float32 into float64."""
+    if not isinstance(number, Real):
+        raise TypeError(f"{wanted}, got {number!r}")
+    return float(number)
+
+
 class Softplus(Layer):
     """The softplus h = log(1 + exp(β d)) / β, a smooth ReLU.
 
@@ -81,13 +94,14 @@ class Softplus(Layer):
 
     Raises
     ------
-    ValueError
-        If ``beta`` is not a positive number.
+    TypeError, ValueError
+        If ``beta`` is not a real, positive and finite number.
 
     Notes
     -----
-    PyTorch's ``threshold`` is not needed: the form used here is right for
-    every d. Derived in chapter 5, *Three slopes in full*.
+    PyTorch's ``threshold`` is not needed: the form used here is right
+    wherever β d is a finite number. Derived in chapter 5, *Three slopes in
+    full*.
 
     Examples
     --------
@@ -99,8 +113,8 @@ class Softplus(Layer):
     """
 
     def __init__(self, beta: float = 1.0) -> None:
-        self.beta = beta
-        if not 0 < beta < float("inf"):
+        self.beta = _plain(beta, "Softplus wants a real beta")
+        if not 0 < self.beta < float("inf"):
             raise ValueError(f"{self} wants a positive, finite beta")
         super().__init__()
 
@@ -113,7 +127,7 @@ class Softplus(Layer):
     def backward(self, v: Array) -> Array:
         """Return v_d = v ∘ σ(β d)."""
         d = self.recall(v)
-        return v * (0.5 + 0.5 * np.tanh(0.5 * self.beta * d))
+        return v * _sigmoid(self.beta * d)
 
     def __repr__(self) -> str:
         return f"Softplus(beta={self.beta})"
@@ -124,7 +138,8 @@ class ReLU(Layer):
 
     Notes
     -----
-    Its slope at 0 is taken as 0, a convention. Derived in chapter 5, *Bent
+    Its slope at 0 is taken as 0, a convention. What does not pass is
+    multiplied by 0, so a v of ∞ becomes NaN. Derived in chapter 5, *Bent
     lines*.
 
     Examples
@@ -158,8 +173,8 @@ class LeakyReLU(Layer):
 
     Raises
     ------
-    ValueError
-        If ``negative_slope`` is not finite.
+    TypeError, ValueError
+        If ``negative_slope`` is not a real, finite number.
 
     Notes
     -----
@@ -175,8 +190,10 @@ class LeakyReLU(Layer):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
-        if not isfinite(negative_slope):
+        self.negative_slope = _plain(
+            negative_slope, "LeakyReLU wants a real negative_slope"
+        )
+        if not isfinite(self.negative_slope):
             raise ValueError(f"{self} wants a finite negative_slope")
         super().__init__()
 
@@ -242,7 +259,7 @@ class SiLU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Return h = d σ(d); x is d."""
         check_shape(self, "x", x)
-        gate = 0.5 + 0.5 * np.tanh(0.5 * x)
+        gate = _sigmoid(x)
         h = x * gate
         return self.keep(h, (h, gate))
 
@@ -268,8 +285,9 @@ class GELU(Layer):
 
     Notes
     -----
-    h = ½ d (1 + tanh a) with a = √(2/π) (d + 0.044715 d³). Derived in
-    chapter 5, *Three more, by SymPy*.
+    h = ½ d (1 + tanh a) = d σ(2a) with a = √(2/π) (d + 0.044715 d³). An a
+    that overflows does no harm: its σ is 0 or 1. Derived in chapter 5,
+    *Three more, by SymPy*.
 
     Examples
     --------
@@ -292,17 +310,20 @@ class GELU(Layer):
         super().__init__()
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
-        """Return h = ½ d (1 + tanh a); x is d."""
+        """Return h = d σ(2a), which is ½ d (1 + tanh a); x is d."""
         check_shape(self, "x", x)
-        a = self.scale * (x + self.cubic * x * x * x)
-        bend = np.tanh(a)
-        return self.keep(0.5 * x * (1 + bend), (x, bend))
+        with np.errstate(over="ignore"):
+            two_a = 2 * self.scale * (x + self.cubic * x * x * x)
+        gate = _sigmoid(two_a)
+        return self.keep(x * gate, (x, gate))
 
     def backward(self, v: Array) -> Array:
-        """Return v_d = v ∘ (½ (1 + tanh a) + ½ d (1 − tanh² a) · ∂a/∂d)."""
-        d, bend = self.recall(v)
-        slope = self.scale * (1 + 3 * self.cubic * d * d)
-        return v * (0.5 * (1 + bend) + 0.5 * d * (1 - bend * bend) * slope)
+        """Return v_d = v ∘ (σ(2a) + d σ(2a) (1 − σ(2a)) · 2 ∂a/∂d)."""
+        d, gate = self.recall(v)
+        bump = gate * (1 - gate)
+        d = d * (bump != 0)  # or d² may be ∞, and 0 · ∞ no number
+        slope = 2 * self.scale * (1 + 3 * self.cubic * d * d)
+        return v * (gate + d * bump * slope)
 
     def __repr__(self) -> str:
         return f"GELU(approximate={self.approximate!r})"
@@ -316,10 +337,18 @@ class Softmax(Layer):
     dim : int
         The axis along which the shares add up to 1; the last by default.
 
+    Raises
+    ------
+    TypeError
+        If ``dim`` is no integer.
+    ValueError
+        From ``forward``, if x has no such axis.
+
     Notes
     -----
     The largest d is taken off first, which changes nothing and keeps exp
-    from overflowing. Derived in chapter 5, *Softmax*.
+    from overflowing. A d of −∞ gets a share of 0, if another d is finite.
+    Derived in chapter 5, *Softmax*.
 
     Examples
     --------
@@ -333,7 +362,12 @@ class Softmax(Layer):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
+        try:
+            self.dim = index(dim)
+        except TypeError:
+            raise TypeError(
+                f"Softmax wants an integer dim, got {dim!r}"
+            ) from None
         super().__init__()
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
@@ -346,7 +380,7 @@ class Softmax(Layer):
         return self.keep(h, h)
 
     def backward(self, v: Array) -> Array:
-        """Return v_d = h ∘ (v − Σ_j v_j h_j)."""
+        """Return v_d = h ∘ (v_h − Σ_j v_h_j h_j)."""
         h = self.recall(v)
         return h * (v - (v * h).sum(self.dim, keepdims=True))
 

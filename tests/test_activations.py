@@ -181,6 +181,68 @@ def test_settings_that_make_no_sense(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LeakyReLU(None), "LeakyReLU wants a real negative_slope, got None"),
+        (lambda: Softplus("1"), "Softplus wants a real beta, got '1'"),
+        (lambda: Softplus(1j), "Softplus wants a real beta"),
+        (lambda: Softplus(np.array([1.0, 2.0])), "Softplus wants a real beta"),
+        (lambda: Softmax(None), "Softmax wants an integer dim, got None"),
+        (lambda: Softmax(1.0), "Softmax wants an integer dim, got 1.0"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2)])
+@pytest.mark.parametrize("kind", [Softplus, LeakyReLU])
+def test_numpy_s_scalars_as_settings_keep_float32(kind, number):
+    layer = kind(number)
+    x = np.linspace(-3, 3, 7, dtype=np.float32)
+    assert layer.forward(x).dtype == layer.backward(x).dtype == np.float32
+    assert np.array_equal(layer.forward(x), kind(2.0).forward(x))
+
+
+TAILS = {"sigmoid": -80, "silu": -80, "softplus": -80, "sharp": -25, "gelu": -8}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", TAILS)
+def test_the_left_tail_keeps_its_digits(name, dtype):
+    layer, theirs = CASES[name]
+    if name == "gelu":  # the plain form cancels: here is the definition again
+
+        def theirs(d):
+            cube = d + 0.044715 * d**3
+            return d * jax.nn.sigmoid(2 * (2 / jax.numpy.pi) ** 0.5 * cube)
+
+    d = np.linspace(TAILS[name], -1, 200).astype(dtype)
+    h, pull = jax.vjp(theirs, d.astype(float))
+    rtol = 400 * np.finfo(dtype).eps
+    away = np.abs(d + 1.2784645) > 0.3  # the slope of SiLU is 0 there
+    if name == "gelu":
+        away = d < -1.5
+    np.testing.assert_allclose(layer.forward(d), h, rtol=rtol)
+    t = layer.backward(np.ones_like(d))
+    np.testing.assert_allclose(t[away], pull(np.ones(200))[0][away], rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_is_silent_and_right_at_the_largest_floats(dtype):
+    largest = np.finfo(dtype).max
+    a_near_the_largest = (largest / 0.05) ** (1 / 3)
+    d = np.array([-largest, -30, 30, a_near_the_largest, largest], dtype)
+    gelu = GELU()
+    with np.errstate(all="raise", under="ignore"):
+        h, t = gelu.forward(d), gelu.backward(np.ones_like(d))
+    assert np.array_equal(h, np.maximum(d, 0))
+    assert np.array_equal(t, d > 0)
+    assert h.dtype == t.dtype == dtype
+
+
 def test_the_slope_at_zero_is_the_convention_of_pytorch():
     zero = np.zeros(1)
     for layer, wanted in ((ReLU(), 0.0), (LeakyReLU(0.3), 0.3)):
