@@ -5,6 +5,7 @@
 # %% ../nbs/08_matrices.ipynb #c2be674e
 from __future__ import annotations
 
+import copy
 from math import sqrt
 from typing import Any
 
@@ -14,6 +15,22 @@ from .layer import Array, Layer, check_shape
 
 # %% auto #0
 __all__ = ['Linear', 'Sequential', 'Flatten']
+
+# %% ../nbs/08_matrices.ipynb #b122030e
+def _check_arguments(
+    layer: Layer, sizes: tuple[int, ...], rng: object, dtype: Any
+) -> None:
+    for size in sizes:
+        if type(size) is bool or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"{layer} wants integers as sizes, "
+                            f"got {type(size).__name__}")
+        if size < 1:
+            raise ValueError(f"{layer} wants sizes from 1 on")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{layer} wants rng, a numpy.random.Generator, "
+                        f"got {type(rng).__name__}")
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"{layer} wants a dtype of floats, got {dtype}")
 
 # %% ../nbs/08_matrices.ipynb #24990c31
 class Linear(Layer):
@@ -29,7 +46,14 @@ class Linear(Layer):
         Source of the first parameters: uniform between −1/√in_features
         and 1/√in_features, as PyTorch's.
     dtype : dtype
-        Of the parameters: float64 or float32.
+        Of the parameters: float64 or float32. An x of another dtype is
+        not cast: results have the dtype common to both.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is no integer from 1 on, `rng` no generator, or `dtype`
+        no kind of float.
 
     Examples
     --------
@@ -56,11 +80,7 @@ class Linear(Layer):
         dtype: Any = np.float64,
     ) -> None:
         self.in_features, self.out_features = in_features, out_features
-        if not (in_features > 0 and out_features > 0):
-            raise ValueError(f"{self} wants sizes from 1 on")
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"{self} wants rng, a numpy.random.Generator, "
-                            f"got {type(rng).__name__}")
+        _check_arguments(self, (in_features, out_features), rng, dtype)
         bound = 1 / sqrt(in_features)
         shapes = {"weight": (out_features, in_features)}
         biases = {"bias": (out_features,)} if bias else {}
@@ -75,7 +95,8 @@ class Linear(Layer):
         Parameters
         ----------
         x : ndarray, shape (n, in_features)
-            A batch of rows.
+            A batch of rows. It is kept, not copied: leave it as it is
+            until `backward` has read it.
         training : bool
             Makes no difference here.
 
@@ -152,13 +173,38 @@ def _aligned(vector: Array) -> Array:
     spare = 64 // vector.itemsize
     room = np.empty_like(vector, shape=vector.size + spare)
     start = -_offset(room) % 64 // vector.itemsize
-    copy = room[start:start + vector.size]
-    copy[...] = vector
-    return copy
+    copied = room[start:start + vector.size]
+    copied[...] = vector
+    return copied
 
 
 def _offset(vector: Array) -> int:
     return int(vector.__array_interface__["data"][0] % 64)
+
+
+def _inside(layer: Layer) -> list[Layer]:
+    """Return a layer and all layers that it holds, however deep."""
+    values = list(vars(layer).values())
+    for value in vars(layer).values():
+        values += value if isinstance(value, (tuple, list)) else ()
+    return [layer] + [part for value in values if isinstance(value, Layer)
+                      for part in _inside(value)]
+
+
+def _check_layers(layers: tuple[Layer, ...]) -> None:
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential wants layers, got {layer!r}")
+    seen: set[int] = set()
+    for layer in [part for outer in layers for part in _inside(outer)]:
+        if id(layer) in seen:
+            raise ValueError(f"Sequential wants each layer once, got "
+                             f"the same {layer!r} twice")
+        seen.add(id(layer))
+    dtypes = {layer.theta.dtype.name for layer in layers if layer.theta.size}
+    if len(dtypes) > 1:
+        raise ValueError(f"Sequential wants layers of one dtype, got "
+                         f"{' and '.join(sorted(dtypes))}")
 
 # %% ../nbs/08_matrices.ipynb #89472301
 class Sequential(Layer):
@@ -178,8 +224,12 @@ class Sequential(Layer):
     ----------
     layers : tuple of Layer
         As given.
-    theta, gradient : ndarray, shape (size,)
-        Contiguous, each starting at a multiple of 64 bytes.
+    theta, gradient : ndarray, shape (parameters,)
+        As built, contiguous and starting at a multiple of 64 bytes. Write
+        into them; another vector can only be bound.
+    state : dict
+        What the layers keep without training it, made anew when you ask;
+        ``model.state |= {"1.mean": mean}`` hands it to the layers.
 
     Raises
     ------
@@ -206,9 +256,8 @@ class Sequential(Layer):
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
-        self._check_layers()
+        _check_layers(layers)
         super().__init__(**self._named("parameters"))
-        self.state = self._named("state")
         self.bind(_aligned(self.theta), _aligned(self.gradient))
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
@@ -226,9 +275,10 @@ class Sequential(Layer):
         h : ndarray
             What the last layer hands on.
         """
+        self._kept = None
         for layer in self.layers:
             x = layer.forward(x, training=training)
-        return x
+        return self.keep(x, None)
 
     def backward(self, v: Array) -> Array:
         """Write every gradient, and return the v-values of x.
@@ -242,7 +292,15 @@ class Sequential(Layer):
         -------
         v_x : ndarray, shape of x
             The v-values of the input.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` before, or it failed.
+        ValueError, TypeError
+            If v is no array of floats of the shape of h.
         """
+        self.recall(v)
         for layer in reversed(self.layers):
             v = layer.backward(v)
         return v
@@ -252,7 +310,7 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        theta, gradient : ndarray, shape (size,)
+        theta, gradient : ndarray, shape (parameters,)
             Kept, not copied; each layer gets its stretch of them.
 
         Raises
@@ -280,33 +338,25 @@ class Sequential(Layer):
         super().__setstate__(saved)
         self.bind(_aligned(self.theta), _aligned(self.gradient))
 
+    def __copy__(self) -> Sequential:  # a shallow one would take the layers
+        return copy.deepcopy(self)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self._named("state")
+
+    @state.setter
+    def state(self, named: dict[str, Any]) -> None:
+        for name, value in named.items():
+            place, _, own = name.partition(".")
+            self.layers[int(place)].state |= {own: value}
+
     def _named(self, kind: str) -> dict[str, Any]:
         return {
             f"{place}.{name}": value
             for place, layer in enumerate(self.layers)
             for name, value in getattr(layer, kind).items()
         }
-
-    def _check_layers(self) -> None:
-        for layer in self.layers:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"Sequential wants layers, got {layer!r}")
-        seen: set[int] = set()
-        for layer in self._all():
-            if id(layer) in seen:
-                raise ValueError(f"Sequential wants each layer once, got "
-                                 f"the same {layer!r} twice")
-            seen.add(id(layer))
-        dtypes = {layer.theta.dtype.name for layer in self.layers
-                  if layer.theta.size}
-        if len(dtypes) > 1:
-            raise ValueError(f"Sequential wants layers of one dtype, got "
-                             f"{' and '.join(sorted(dtypes))}")
-
-    def _all(self) -> list[Layer]:
-        inner = [layer._all() for layer in self.layers
-                 if isinstance(layer, Sequential)]
-        return sum(inner, list(self.layers))
 
 # %% ../nbs/08_matrices.ipynb #2623f0ca
 class Flatten(Layer):
@@ -338,14 +388,16 @@ class Flatten(Layer):
         Returns
         -------
         h : ndarray, shape (n, features)
-            The same numbers, row-major.
+            The same numbers, row-major: a view of x where that is possible,
+            so writing into h may change x.
 
         Raises
         ------
         ValueError, TypeError
             If x is no array of floats, or has no rows.
         """
-        check_shape(self, "x", x, ("n", *np.shape(x)[1:]))
+        check_shape(self, "x", x)
+        check_shape(self, "x", x, ("n", *x.shape[1:]))
         return self.keep(x.reshape(len(x), -1), x.shape)
 
     def backward(self, v: Array) -> Array:

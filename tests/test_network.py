@@ -173,6 +173,48 @@ def test_a_shallow_copy_leaves_the_model_whole():
     in_one_piece(model)
 
 
+def test_copying_a_model_at_work_on_unaligned_vectors_changes_nothing_in_it():
+    model = small_model()
+    size = model.theta.size
+    theta, gradient = np.empty((2, size + 1))
+    theta[1:] = model.theta
+    model.bind(theta[1:], gradient[1:])
+    x = rng(1).normal(size=(3, 4))
+    h = model.forward(x)
+    other = copy.copy(model)
+    in_one_piece(other)
+    assert not np.shares_memory(other.theta, model.theta)
+    model.backward(np.ones((3, 2)))
+    model.theta[...] = 0
+    assert not model.forward(x).any()
+    assert (other.forward(x) == h).all()
+
+
+@pytest.mark.parametrize("name", ["theta", "gradient"])
+def test_another_vector_is_refused_and_nothing_is_let_go(name):
+    model = small_model()
+    kept = getattr(model, name)
+    with pytest.raises(AttributeError, match=name):
+        setattr(model, name, kept - 1)
+    assert getattr(model, name) is kept
+    model.theta -= 1.0
+    in_one_piece(model)
+
+
+def test_after_a_failed_forward_backward_is_refused_and_writes_nothing():
+    model = Sequential(Flatten(), Sequential(Linear(6, 2, rng=rng())))
+    model.forward(np.ones((5, 2, 3)))
+    model.backward(np.ones((5, 2)))
+    model.gradient[...] = 7
+    with pytest.raises(ValueError, match="Linear"):
+        model.forward(np.ones((5, 2, 4)))
+    with pytest.raises(RuntimeError, match="before forward"):
+        model.backward(np.ones((5, 2)))
+    assert (model.gradient == 7).all()
+    with pytest.raises(RuntimeError, match="before forward"):
+        Sequential().backward(np.ones((1, 1)))
+
+
 @TWINS
 def test_nesting_changes_nothing(twin):
     r = rng(5)
@@ -266,6 +308,37 @@ def test_state_is_named_and_shared():
     assert (other.state["1.calls"], model.state["1.calls"]) == (2, 1)
 
 
+def test_state_that_a_layer_replaces_is_seen_and_can_be_put_back():
+    class Replacing(Layer):
+        def __init__(self):
+            super().__init__()
+            self.state = {"calls": 0}
+
+        def forward(self, x, *, training=False):
+            self.state = {"calls": self.state["calls"] + 1}
+            return x
+
+    model = Sequential(Tanh(), Sequential(Replacing()))
+    model.forward(np.ones((1, 2)))
+    assert model.state == {"1.0.calls": 1}
+    saved = dict(model.state)
+    model.forward(np.ones((1, 2)))
+    model.state |= saved
+    assert model[1][0].state == {"calls": 1}
+    assert copy.deepcopy(model).state == saved
+
+
+def test_a_layer_hidden_in_another_kind_of_layer_counts():
+    class Around(Layer):
+        def __init__(self, *inner):
+            self.blocks = list(inner)
+            super().__init__()
+
+    layer = Linear(2, 2, rng=rng())
+    with pytest.raises(ValueError, match="the same Linear"):
+        Sequential(layer, Around(Tanh(), layer))
+
+
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 2, 2), (2, 1, 3, 2)])
 def test_flatten_keeps_every_number_in_its_place(shape):
     flatten, x = Flatten(), rng(12).normal(size=shape)
@@ -292,6 +365,11 @@ def test_models_with_every_kind_of_layer_are_proved_whole():
     (lambda: Linear(4, 3, rng=rng()).backward(np.ones((2, 3))), RuntimeError,
      "before forward"),
     (lambda: Linear(0, 3, rng=rng()), ValueError, r"Linear\(0 → 3\) wants sizes"),
+    (lambda: Linear("4", 3, rng=rng()), TypeError, "integers as sizes, got str"),
+    (lambda: Linear(4, 3.0, rng=rng()), TypeError, "integers as sizes, got float"),
+    (lambda: Linear(True, 3, rng=rng()), TypeError, "integers as sizes, got bool"),
+    (lambda: Linear(4, 3, rng=rng(), dtype=complex), TypeError, "a dtype of floats"),
+    (lambda: Flatten().forward([[1.0], [1.0, 2.0]]), TypeError, "got list"),
     (lambda: Linear(4, 3, rng=0), TypeError, "numpy.random.Generator, got int"),
     (lambda: Flatten().forward(np.ones((0, 2, 2))), ValueError, "Flatten"),
     (lambda: Flatten().forward([1.0, 2.0]), TypeError, "got list"),
@@ -311,7 +389,7 @@ def test_v_of_a_wrong_shape_changes_no_gradient():
     model.forward(np.ones((3, 4)))
     model.backward(np.ones((3, 2)))
     before = model.gradient.copy()
-    with pytest.raises(ValueError, match=r"Linear\(3 → 2\) wants v"):
+    with pytest.raises(ValueError, match=r"wants v of shape \(3, 2\), got \(2, 2\)"):
         model.backward(np.ones((2, 2)))
     assert (model.gradient == before).all()
 
