@@ -104,8 +104,8 @@ def _bound(name: str, told: str) -> Any:
     def put(layer: object, given: Any) -> None:
         if given is not getattr(layer, "_" + name):  # theta -= … is the same
             raise AttributeError(
-                f"{layer!r}: write into {name}, {name}[...] = …; to make "
-                f"other vectors its parameters and gradients, call bind"
+                f"{layer!r}: write into {name} with [...] = …; only bind "
+                f"makes other vectors its parameters and gradients"
             )
 
     return property(attrgetter("_" + name), put, doc=told)
