@@ -18,24 +18,6 @@ __all__ = ['add', 'subtract', 'multiply', 'divide', 'power', 'maximum', 'minimum
            'VValues', 'v_values', 'draw', 'count_paths', 'weighted_sum']
 
 # %% ../nbs/03_graph.ipynb #4943e3e9
-def _one_number(value: Any, who: str) -> Any:
-    """Return a finite real number, or say what came instead."""
-    shape = getattr(value, "shape", ())
-    if shape:
-        raise TypeError(
-            f"{who} wants one number, got an array of shape {shape}: "
-            "give it the entries"
-        )
-    odd = isinstance(value, (Node, bool, complex))
-    if odd or not hasattr(value, "__pow__"):
-        raise TypeError(
-            f"{who} wants one real number, got {type(value).__name__}"
-        )
-    if isinstance(value, (float, np.floating)) and not isfinite(value):
-        raise ValueError(f"{who} wants a finite number, got {value}")
-    return value[()] if isinstance(value, np.ndarray) else value
-
-
 class Node:
     """One quantity of a program, with the slopes of the step that made it.
 
@@ -115,6 +97,23 @@ class Node:
     def __neg__(self) -> Node: return negative(self)
     def __abs__(self) -> Node: return absolute(self)
 
+# %% ../nbs/03_graph.ipynb #50556688
+def _one_number(value: Any, who: str) -> Any:
+    """Return a finite real number, or say what came instead."""
+    shape = getattr(value, "shape", ())
+    if isinstance(value, (np.generic, np.ndarray)) and not shape:
+        value = value.item()  # Python's numbers are faster, and do not wrap
+    if shape:
+        came = f"an array of shape {shape}: give it the entries"
+        raise TypeError(f"{who} wants one number, got {came}")
+    odd = isinstance(value, (Node, bool, complex))
+    if odd or not hasattr(value, "__pow__"):
+        came = type(value).__name__
+        raise TypeError(f"{who} wants one real number, got {came}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{who} wants a finite number, got {value}")
+    return value
+
 # %% ../nbs/03_graph.ipynb #b9e540eb
 class Rule:
     """A function with its local derivatives: one step of a program, as data.
@@ -169,7 +168,11 @@ class Rule:
         nodes = tuple([x if type(x) is Node else Node(x) for x in inputs])
         values = [node.value for node in nodes]
         h = self.forward(*values)
-        return Node(h, self, nodes, self.slopes(h, *values))
+        slopes = self.slopes(h, *values)
+        if len(slopes) != len(nodes):
+            came = len(nodes)
+            raise TypeError(f"{self.name}: {len(slopes)} slopes, {came} inputs")
+        return Node(h, self, nodes, slopes)
 
 # %% ../nbs/03_graph.ipynb #49efe209
 class _Unary(Rule):
@@ -221,7 +224,8 @@ def _sign(h: Any, a: Any) -> Any:
 
 
 def _sigmoid(a: Any) -> Any:
-    return (1 + np.tanh(a / 2)) / 2
+    up = np.exp(np.minimum(a, 0))  # neither exponent is ever positive
+    return up / (up + np.exp(-np.maximum(a, 0)))
 
 
 class _Power(_Binary):
@@ -314,6 +318,7 @@ def replay(
         As `topological_order` returns it.
     at : mapping from Node to number or array
         Values to put in; a node that is computed is cut from its inputs.
+        A node that is not in `order` moves nothing.
         Arrays of one shape, one entry per sample, replay all samples at once.
 
     Returns
@@ -371,7 +376,7 @@ def sweep(
 
     Notes
     -----
-    Derived in chapter 3, *The order*.
+    Derived in chapter 3, *The sweep*.
 
     Examples
     --------
@@ -384,17 +389,20 @@ def sweep(
     v[order[-1]] = start
     for node, local in zip(reversed(order), reversed(slopes), strict=True):
         v_node = v[node]
+        # a node that was cut has inputs, and no slopes
         for x, slope in zip(node.inputs, local, strict=False):
             v[x] += v_node * slope
     return v
 
 
 class VValues(dict[Node, Any]):
-    """The v-value of every node; 0 for one that the result never reads.
+    """The v-value of every node; 0 for one that does not move the result.
+
+    ``v[node]`` answers for every node; ``get`` knows only those in the graph.
 
     Notes
     -----
-    Derived in chapter 3, *The order*.
+    Derived in chapter 3, *The sweep*.
     """
 
     def __missing__(self, node: Node) -> float:
@@ -491,7 +499,7 @@ def draw(result: Node, /, caption: str = "", **names: Node) -> Any:
 
     Notes
     -----
-    Derived in chapter 3, *The order*.
+    Derived in chapter 3, *The sweep*.
     """
     from backprop_lit.figures import diagram
 

@@ -22,6 +22,7 @@ from backprop_lit.graph import (
     power,
     relu,
     replay,
+    sigmoid,
     sin,
     sweep,
     tanh,
@@ -151,6 +152,38 @@ def test_powers_at_zero(exponent, slope):
     np.testing.assert_allclose(by_b, [0, 2.0**exponent * np.log(2)])
 
 
+def test_a_power_with_an_infinite_slope_is_refused():
+    for exponent in (0.5, -1):
+        with pytest.raises(ZeroDivisionError):
+            Node(0.0) ** exponent
+
+
+def test_the_left_tail_of_the_sigmoid_keeps_its_digits():
+    a = np.array([-700.0, -40.0, -20.0, 0.0, 20.0, 800.0, -800.0])
+    h = RULES["sigmoid"].forward(a)
+    np.testing.assert_allclose(h[:3], np.exp(a[:3]) / (1 + np.exp(a[:3])), rtol=1e-15)
+    assert (h[3], h[5], h[6]) == (0.5, 1, 0)
+    assert np.isclose(sigmoid(Node(-40.0)).slopes[0], np.exp(-40), rtol=1e-14)
+
+
+def test_conventions_reach_further_than_their_corners():
+    a = Node(0.0)
+    assert v_values(relu(a) - relu(-a))[a] == 0  # the slope is 1
+
+
+def test_numpy_integers_are_python_numbers():
+    e = Node(np.int64(2)) ** Node(-1)
+    assert e.value == 0.5
+    big = Node(np.int64(2**62))
+    assert (big * 4).value == 2**64
+
+
+def test_a_node_elsewhere_moves_nothing():
+    a, stranger = Node(3.0), Node(1.0)
+    e = a * a
+    assert replay(topological_order(e), {stranger: 5.0})[0][e] == 9
+
+
 def test_a_plain_exponent_is_held_also_at_a_negative_base():
     a = Node(-2.0)
     for e in (a**3, power(a, 3)):
@@ -278,6 +311,7 @@ def test_nodes_are_small_and_die_without_the_collector():
         (lambda: Node(np.ones(3)), TypeError, r"array of shape \(3,\)"),
         (lambda: Node("3"), TypeError, "got str"),
         (lambda: Node(None), TypeError, "got NoneType"),
+        (lambda: Node(np.bool_(True)), TypeError, "got bool"),
         (lambda: Node(1 + 2j), TypeError, "got complex"),
         (lambda: Node(Node(1.0)), TypeError, "got Node"),
         (lambda: Node(float("inf")), ValueError, "finite number, got inf"),
@@ -290,6 +324,7 @@ def test_nodes_are_small_and_die_without_the_collector():
         (lambda: v_values(Node(-8.0) ** (1 / 3)), TypeError, "got complex"),
         (lambda: weighted_sum([1.0], [1.0, 2.0]), ValueError, "got 1 and 2"),
         (lambda: Rule("f", np.exp, np.exp)(1.0, 2.0), TypeError, "f wants 1 inputs"),
+        (lambda: Rule("f", np.sin)(Node(1.0) * 1), TypeError, "f: 0 slopes, 1 inputs"),
     ],
 )
 def test_bad_input_is_named(mistake, error, message):
