@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import permutations
+from numbers import Rational
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,7 +151,7 @@ def _kind(value: Any) -> str:
 def _numbers(value: Any) -> np.ndarray:
     """View a value as a plain array of numbers, or say why it is none."""
     value = _constant(value) if _is_expression(value) else value
-    kinds = (int, float, complex, np.number, np.ndarray, list, tuple)
+    kinds = (int, float, complex, Rational, np.number, np.ndarray, list, tuple)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise _MismatchError(f"{_kind(value)} came where numbers are wanted")
     try:

@@ -51,7 +51,7 @@ def softsign(d: Any) -> Any:
 
     Returns
     -------
-    the same kind, between −1 and 1
+    the same kind, between −1 and 1; a float for an int
 
     Notes
     -----
@@ -75,7 +75,7 @@ def softsign_slope(d: Any) -> Any:
 
     Returns
     -------
-    the same kind, between 0 and 1
+    the same kind, between 0 and 1; a float for an int
 
     Notes
     -----
@@ -105,7 +105,8 @@ def left_to_right(neurons: Mapping[str, Neuron]) -> list[str]:
     Raises
     ------
     ValueError
-        If the neurons form a circle, or one has two edges from one source.
+        If the neurons form a circle, or one has two edges from one source or
+        a string for its sources.
 
     Notes
     -----
@@ -118,19 +119,35 @@ def left_to_right(neurons: Mapping[str, Neuron]) -> list[str]:
     >>> left_to_right(net)
     ['x', 'N1', 'N2']
     """
-    for name, neuron in neurons.items():
-        if len(set(neuron.sources)) < len(neuron.sources):
-            raise ValueError(
-                f"{name} wants one edge from each source, got {neuron.sources}"
-            )
+    _check_sources(neurons)
     sorter = TopologicalSorter({j: neurons[j].sources for j in neurons})
     try:
         return list(sorter.static_order())
     except CycleError as error:
-        circle = " → ".join(error.args[1])
+        circle = _way(error.args[1])
         raise ValueError(
             f"a network wants an order from left to right, got circle {circle}"
         ) from None
+
+
+def _check_sources(neurons: Mapping[str, Neuron]) -> None:
+    """Raise ValueError unless all sources are names, each named once."""
+    for name, neuron in neurons.items():
+        if isinstance(neuron.sources, str):
+            raise ValueError(
+                f"{name} wants a tuple of sources, got {neuron.sources!r}")
+        if len(set(neuron.sources)) < len(neuron.sources):
+            raise ValueError(
+                f"{name} wants one edge from each source, got {neuron.sources}"
+            )
+
+
+def _way(names: Iterable[Any]) -> str:
+    """Write a way through the network, its middle left out when long."""
+    words = [str(name) for name in names]
+    if len(words) > 12:
+        words = [*words[:6], f"… {len(words) - 9} more …", *words[-3:]]
+    return " → ".join(words)
 
 
 def _demand(what: str, wanted: Iterable[Any], got: Iterable[Any]) -> None:
@@ -187,7 +204,7 @@ def forward_sweep(
     edges = [(j, i) for j in neurons for i in neurons[j].sources]
     _demand("forward_sweep wants an x per input", set(order) - set(neurons), x)
     _demand("forward_sweep wants a weight (to, from) per edge", edges, w)
-    _demand("forward_sweep wants biases of neurons", {*neurons, *b}, neurons)
+    _demand("forward_sweep wants biases of neurons", neurons, {*neurons, *b})
     d: dict[str, Any] = {}
     h = dict(x)
     for j in order:
@@ -243,7 +260,7 @@ def backward_sweep(
     edges = [(j, i) for j in neurons for i in neurons[j].sources]
     _demand("backward_sweep wants a weight (to, from) per edge", edges, w)
     _demand("backward_sweep wants the d of each neuron", neurons, d)
-    _demand("backward_sweep wants v_u of the network", {*order, *v_u}, order)
+    _demand("backward_sweep wants v_u of the network", order, {*order, *v_u})
     targets: dict[str, list[str]] = {i: [] for i in order}
     for j, i in edges:
         targets[i].append(j)
@@ -280,6 +297,11 @@ def gradients(
     g_w, g_b : dict
         The slopes, by edge (to, from) and by neuron.
 
+    Raises
+    ------
+    ValueError
+        If an edge or a bias belongs to nothing that `v` and `h` name.
+
     Notes
     -----
     Derived in chapter 7, *v-values*.
@@ -289,7 +311,11 @@ def gradients(
     >>> gradients({"N": 3.0}, {"x": 2.0}, [("N", "x")], ["N"])
     ({('N', 'x'): 6.0}, {'N': 3.0})
     """
-    return {(j, i): v[j] * h[i] for j, i in w}, {j: v[j] for j in b}
+    edges, biased = list(w), list(b)
+    known = [(j, i) for j, i in edges if j in v and i in h]
+    _demand("gradients wants edges from an h to a v", known, edges)
+    _demand("gradients wants biases of neurons", v, {*v, *biased})
+    return {(j, i): v[j] * h[i] for j, i in edges}, {j: v[j] for j in biased}
 
 # %% ../nbs/07_v_values.ipynb #3f62da68
 class SampleNetwork(NamedTuple):
@@ -362,7 +388,8 @@ def loss_neurons(
     Parameters
     ----------
     y : mapping of str to number
-        The target of each output neuron.
+        The target of each output neuron. No neuron of the network may have
+        one of the names that the loss neurons take.
 
     Returns
     -------
@@ -370,6 +397,11 @@ def loss_neurons(
         One per target, ``"e1"``, ``"e2"``, …, and ``"e"``, which adds them.
     ones : dict of (str, str) to int
         The weight 1 of each of their edges.
+
+    Raises
+    ------
+    ValueError
+        If there is no target, or an output has the name of a loss neuron.
 
     Notes
     -----
@@ -385,6 +417,11 @@ def loss_neurons(
         f"e{k}": _half_squared_error(output, y[output])
         for k, output in enumerate(y, start=1)
     }
+    taken = [output for output in y if output == "e" or output in halves]
+    if taken or not halves:
+        raise ValueError(
+            "loss_neurons wants targets of outputs not named e, e1, e2, …, "
+            f"got {list(y)}")
     total = {"e": Neuron(tuple(halves), lambda d: d, lambda d: 1)}
     edges = [(j, i) for j, neuron in (halves | total).items()
              for i in neuron.sources]
@@ -427,6 +464,7 @@ class SweepStep(NamedTuple):
 
 def _figure(number: Any) -> str:
     """Write a number as a short fraction where it is one."""
+    number = number if isinstance(number, (int, Fraction)) else float(number)
     exact = Fraction(number)
     if exact.denominator > 4096:
         return f"{float(number):.4g}".replace("-", "−")
@@ -457,9 +495,10 @@ def sweep_steps(
     Parameters
     ----------
     neurons, x, w, b
-        As for `forward_sweep`.
+        As for `forward_sweep`; the numbers are finite floats, ints or
+        Fractions, since each step writes them down.
     v_u : mapping of str to number
-        As for `backward_sweep`.
+        As for `backward_sweep`, of such numbers.
 
     Returns
     -------

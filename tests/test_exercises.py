@@ -576,3 +576,14 @@ def test_the_counter_example_is_the_smallest_and_shows_the_wrong_parts_alone():
     assert verdict.example["input"].count("\n") == 2
     assert verdict.example["came"].startswith("[1] = ")
     assert "[0] = " not in verdict.example["wanted"]
+
+
+def test_fractions_are_numbers():
+    from fractions import Fraction
+
+    checks = Checks("00")
+    checks.add("00.1", reference=(0.5, -0.25))
+    assert checks("00.1", (Fraction(1, 2), Fraction(-1, 4)))
+    assert "negated" in str(checks("00.1", (Fraction(1, 2), Fraction(1, 4))))
+    checks.add("00.2", reference=lambda x: x / 3, on=[(1,), (2,), (5,)])
+    assert checks("00.2", lambda x: Fraction(x, 3))

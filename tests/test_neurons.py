@@ -222,7 +222,7 @@ def altered(part, change):
     ("x", lambda x: x.update(x3=1), r"unknown: \['x3'\]"),
     ("w", lambda w: w.pop(("N3", "N1")), r"weight .* missing: .*N3.*N1"),
     ("w", lambda w: w.update({("N1", "N3"): 1}), r"weight .* unknown"),
-    ("b", lambda b: b.update(N9=0), r"biases of neurons; missing: \['N9'\]"),
+    ("b", lambda b: b.update(N9=0), r"biases of neurons; unknown: \['N9'\]"),
 ])
 def test_bad_input_is_told_by_name(part, change, words):
     with pytest.raises(ValueError, match=words):
@@ -234,7 +234,7 @@ def test_bad_backward_input_is_told_by_name():
     d, h = forward_sweep(neurons, x, w, b)
     with pytest.raises(ValueError, match=r"d of each neuron; unknown: \['x1'"):
         backward_sweep(neurons, w, h, {"N3": 1})
-    with pytest.raises(ValueError, match=r"v_u.*N7"):
+    with pytest.raises(ValueError, match=r"v_u.*unknown: .*N7"):
         backward_sweep(neurons, w, d, {"N7": 1})
     with pytest.raises(ValueError, match="weight"):
         backward_sweep(neurons, {}, d, {"N3": 1})
@@ -270,3 +270,54 @@ def test_steps_are_drawn_with_all_their_edges():
     assert len(vertices) == 6
     assert len(arrows) == 8
     assert sum(arrow.wide for arrow in arrows) == 2  # N1 reads w5 and w7
+
+
+def test_gradients_of_unknown_edges_are_told_by_name():
+    v, h = {"a": 3.0}, {"x": 2.0}
+    for edges in ([("a", "q")], [("b", "x")], ["bx"]):
+        with pytest.raises(ValueError, match="edges from an h to a v; unknown"):
+            gradients(v, h, edges, [])
+    with pytest.raises(ValueError, match=r"biases of neurons; unknown: \['q'\]"):
+        gradients(v, h, [], ["q"])
+
+
+def test_gradients_take_iterators():
+    given = iter([("a", "x")]), iter(["a"])
+    assert gradients({"a": 3.0}, {"x": 2.0}, *given) == ({("a", "x"): 6.0}, {"a": 3.0})
+
+
+def test_a_string_is_no_tuple_of_sources():
+    with pytest.raises(ValueError, match="N wants a tuple of sources, got 'x1'"):
+        left_to_right({"N": Neuron("x1", softsign, softsign_slope)})
+
+
+def test_a_long_circle_has_a_short_message():
+    neurons = {k: Neuron((k - 1,), abs, abs) for k in range(5000)}
+    neurons[0] = Neuron((4999,), abs, abs)
+    with pytest.raises(ValueError, match="more") as caught:
+        left_to_right(neurons)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("targets", [{"e": 0}, {"N": 0, "e1": 1}, {}])
+def test_names_of_loss_neurons_are_taken(targets):
+    with pytest.raises(ValueError, match="loss_neurons wants"):
+        loss_neurons(targets)
+
+
+def test_steps_take_numpy_scalars():
+    neurons, _, _, w, b = sample_network()
+    x = {"x1": np.float32(2), "x2": np.float32(1)}
+    steps = sweep_steps(neurons, x, w, b, {"N3": 0.5, "N4": -1.5})
+    assert steps[-1].line.endswith("= 7/32")
+
+
+def test_what_the_loss_reads_inside_the_network_counts():
+    """A hidden neuron and an input that the loss reads themselves."""
+    neurons, x, _, w, b = sample_network()
+    d, _ = forward_sweep(neurons, x, w, b)
+    outer = {"N3": 0.5, "N4": -1.5, "N1": 2.0, "x1": 3.0}
+    v_h, v = backward_sweep(neurons, w, d, outer)
+    assert v_h["N1"] == 7 / 8 + 2
+    assert v["N1"] == (7 / 8 + 2) / 4
+    assert v_h["x1"] == v["N1"] * 3 + v["N2"] * 4 + 3
