@@ -93,7 +93,7 @@ class Number:
     def __ge__(self, other): return _compare(operator.ge, self, other)
     def __eq__(self, other): return _compare(operator.eq, self, other)
     def __ne__(self, other): return _compare(operator.ne, self, other)
-    def __bool__(self): return self.sample != 0
+    def __bool__(self): return _compare(operator.ne, self, 0)
     __hash__ = object.__hash__
 
     def __float__(self) -> float:
@@ -222,6 +222,8 @@ def _shortcut(operation: str, a: Number, b: Number) -> Number | None:
     if operation == "*" and _is(b, 0):
         return b
     if math.isinf(a.sample) or math.isinf(b.sample):
+        if operation == "*" or (operation == "/" and math.isinf(a.sample)):
+            _compare(operator.gt, b if math.isinf(a.sample) else a, 0)
         return lift(_RULES[operation].sample(a.sample, b.sample))
     return None
 
@@ -276,11 +278,61 @@ def _compare(relation: Callable, a: Number, b: Any) -> bool:
         b = lift(b)
     except TypeError:
         return NotImplemented
+    sides = a.sample, b.sample
     record = b.record if a.record is None else a.record
-    exempt = relation in (operator.eq, operator.ne) or a.sample == b.sample
-    if not exempt and record is not None and math.isfinite(a.sample - b.sample):
-        record.append((a, b, a.sample > b.sample))
-    return relation(a.sample, b.sample)
+    if record is None or a is b or not math.isfinite(a.sample - b.sample):
+        return relation(*sides)
+    if _close(a, b):
+        sides = _precise([a - b])[0], 0
+        if not sides[0]:
+            return relation(0, 0) if _same_everywhere(a, b) else _tied(a, b)
+    if relation not in (operator.eq, operator.ne):
+        record.append((a, b, sides[0] > sides[1]))
+    return relation(*sides)
+
+
+def _close(a: Number, b: Number) -> bool:
+    """Whether rounding could have decided which of two is larger."""
+    terms = [a, b, *a.inputs, *b.inputs]
+    size = max(abs(term.sample) for term in terms)
+    return abs(a.sample - b.sample) <= 1e-12 * size
+
+
+def _same_everywhere(a: Number, b: Number) -> bool:
+    return vanish([a - b], np.random.default_rng(0))[0]
+
+
+def _tied(a: Number, b: Number) -> bool:
+    raise ValueError(
+        f"{_text(a)} and {_text(b)} are equal at the sample, and not "
+        "everywhere: a branch that no proof can follow; compare with < or >")
+
+
+def _precise(numbers: list, digits: int = 50) -> list:
+    """The values at the sample, to 50 digits."""
+    import mpmath
+
+    known: dict = {}
+    with mpmath.workdps(digits):
+        for number in _order(numbers):
+            inputs = [known[a] for a in number.inputs]
+            known[number] = _precise_one(mpmath, number, inputs)
+        return [mpmath.chop(known[a], mpmath.mpf(10) ** (5 - digits))
+                for a in numbers]
+
+
+def _precise_one(mpmath: Any, number: Number, inputs: list) -> Any:
+    if number.operation == "symbol" or math.isinf(number.sample):
+        return mpmath.mpf(number.sample)
+    if number.operation == "constant":
+        top, bottom = number.value.as_integer_ratio()
+        return mpmath.mpf(top) / bottom
+    if number.operation == "**":
+        return inputs[0] ** number.value
+    if len(inputs) == 2:
+        return _RULES[number.operation].sample(*inputs)
+    name = number.operation.replace("arctan", "atan")
+    return getattr(mpmath, name)(*inputs)
 
 # %% ../nbs/02_chain_rule.ipynb #1b302ff0
 def _order(numbers: list) -> list:
@@ -541,9 +593,10 @@ class _UnluckyError(ArithmeticError):
 class _Field:
     """Residues modulo one prime: a floor of the tower."""
 
-    def __init__(self, rng: Any, prime: int, omega: int, below: Any) -> None:
+    def __init__(self, rng: Any, prime: int, omega: int, below: Any,
+                 strict: bool) -> None:
         self.rng, self.prime, self.omega = rng, prime, omega
-        self.below = below
+        self.below, self.strict = below, strict
         self.values: dict = {}
         self.drawn: dict = {}
 
@@ -559,7 +612,12 @@ class _Field:
         return pow(a, exponent, self.prime)
 
     def root(self, a: int) -> int:
-        return pow(a, (self.prime + 1) // 4, self.prime)
+        if not self.strict:
+            return self.draw("root", a)
+        root = pow(a, (self.prime + 1) // 4, self.prime)
+        if (root * root - a) % self.prime:
+            raise _UnluckyError
+        return root
 
     def exponential(self, number: Number, times: int = 1) -> int:
         exponent = times * self.below.values[number] % self.below.prime
@@ -604,7 +662,7 @@ class _Tower:
 
     def __init__(self, rng: np.random.Generator, strict: bool = True) -> None:
         self.rng, self.strict = rng, strict
-        self.floors = [_Field(rng, _MERSENNE, 1, None)]
+        self.floors = [_Field(rng, _MERSENNE, 1, None, strict)]
 
     def floor(self, height: int) -> _Field:
         while len(self.floors) <= height:
@@ -616,13 +674,15 @@ class _Tower:
             factor = _FACTORS[len(self.floors) - 1]
             prime = factor * below.prime + 1
             omega = pow(3, factor, prime)
-            self.floors.append(_Field(self.rng, prime, omega, below))
+            self.floors.append(
+                _Field(self.rng, prime, omega, below, self.strict))
         return self.floors[height]
 
     def residues(self, numbers: list) -> list:
         """The floor of each number, and its residue there."""
         height: dict = {}
-        parts = _order(numbers)
+        roots = [part for part in _order(numbers) if part.operation == "sqrt"]
+        parts = _order(roots + numbers)
         for part in parts:
             below = max([height[a] for a in part.inputs], default=0)
             height[part] = below + (part.operation in ("exp", "tanh"))
@@ -632,15 +692,8 @@ class _Tower:
             for part in parts:
                 if height[part] <= floor:
                     field.values[part] = field.residue(part)
-                    self.check_root(field, part)
         return [(height[number], self.floors[height[number]].values[number])
                 for number in numbers]
-
-    def check_root(self, field: _Field, part: Number) -> None:
-        if self.strict and part.operation == "sqrt":
-            root, a = field.values[part], field.values[part.inputs[0]]
-            if (root * root - a) % field.prime:
-                raise _UnluckyError
 
 
 def vanish(numbers: list, rng: np.random.Generator, draws: int = 2) -> list:
@@ -653,12 +706,14 @@ def vanish(numbers: list, rng: np.random.Generator, draws: int = 2) -> list:
     rng : numpy.random.Generator
         Draws the points.
     draws : int, default 2
-        How many points.
+        How many points. Where a number holds a root, 40 more are drawn:
+        modulo a prime the sign of a root is a matter of chance.
 
     Returns
     -------
     list of bool
-        False where a point refutes; True errs with a chance below 1e-30.
+        False where a point refutes. True is wrong with a chance below 1e-30
+        for fractions, and below 1e-12 where there are roots.
 
     Raises
     ------
@@ -676,11 +731,25 @@ def vanish(numbers: list, rng: np.random.Generator, draws: int = 2) -> list:
     ...        np.random.default_rng(0))
     [True, False]
     """
-    zero = [True] * len(numbers)
-    for _ in range(draws):
-        residues = [residue for _, residue in _lucky(numbers, rng)]
-        zero = [z and not r for z, r in zip(zero, residues, strict=True)]
-    return zero
+    zero = _survive(numbers, list(range(len(numbers))), rng, draws)
+    roots = [k for k in zero if _holds_root(numbers[k])]
+    kept = set(_survive(numbers, roots, rng, 40))
+    return [k in zero and (k not in roots or k in kept)
+            for k in range(len(numbers))]
+
+
+def _survive(numbers: list, places: list, rng: np.random.Generator,
+             draws: int) -> list:
+    """The places of those numbers that were 0 at every draw."""
+    for _ in range(draws if places else 0):
+        residues = _lucky([numbers[k] for k in places], rng)
+        places = [k for k, (_, a) in zip(places, residues, strict=True)
+                  if not a]
+    return places
+
+
+def _holds_root(number: Number) -> bool:
+    return any(part.operation == "sqrt" for part in _order([number]))
 
 
 def _lucky(numbers: list, rng: np.random.Generator) -> list:
@@ -689,22 +758,24 @@ def _lucky(numbers: list, rng: np.random.Generator) -> list:
             return _Tower(rng).residues(numbers)
         except _UnluckyError:
             continue
-    raise ValueError("no point was found: is something divided by zero?")
+    raise ValueError("no point was found: is something divided by zero, or "
+                     "are there more than a dozen roots?")
 
 # %% ../nbs/02_chain_rule.ipynb #6a8b1f0f
 class _Outcomes:
     """Every comparison that was met, and how it came out."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.tower = _Tower(rng, strict=True)
+        self.tower = _Tower(rng, strict=False)
         self.seen: dict = {}
+        self.combinations: set = set()
         self.sides: dict = {}
 
     def add(self, record: list) -> bool:
         """Take in a run's comparisons; true if one came out in a new way."""
         pairs = [side for left, right, _ in record for side in (left, right)]
         residues = self.tower.residues(pairs)
-        new = False
+        new, combination = False, []
         for k, (left, right, greater) in enumerate(record):
             a, b = residues[2 * k : 2 * k + 2]
             if a > b:
@@ -713,6 +784,8 @@ class _Outcomes:
             new = new or greater not in outcomes
             outcomes.add(greater)
             self.sides[a, b] = left, right
+            combination.append((a, b, greater))
+        self.combinations.add(frozenset(combination))
         return new
 
     def open(self) -> list:
@@ -734,13 +807,14 @@ def _text(number: Number, most: int = 100) -> str:
     import sympy
 
     if len(_order([number])) > most:
-        return f"({number.sample:.4g})"
+        return f"a long expression, {number.sample:.4g} at the sample"
     expression = number.expression
     texts = [str(expression), str(sympy.factor_terms(expression))]
     if len(_order([number])) < most // 3:
         texts.append(str(sympy.factor(expression)))
     text = min(texts, key=len)
-    return text if len(text) <= most else f"({number.sample:.4g})"
+    return (text if len(text) <= most
+            else f"a long expression, {number.sample:.4g} at the sample")
 
 # %% ../nbs/02_chain_rule.ipynb #6c138c11
 _FUNCTIONS: dict = {
@@ -827,6 +901,10 @@ def _entrywise(formula: Any, inputs: dict) -> np.ndarray:
     names = [letter.name for letter in letters]
     if len(inputs) == 1 == len(names):
         names = list(inputs)
+    if any(letter.is_nonnegative or letter.is_nonpositive
+           or letter.is_integer for letter in letters):
+        raise ValueError(f"formula: declare {names} as real and no more; "
+                         "a declared sign would hide a branch")
     if not set(names) <= set(inputs):
         raise ValueError(
             f"formula: its letters {names} are not the inputs {list(inputs)}")
@@ -890,11 +968,25 @@ def _decide(claims: list, rng: np.random.Generator) -> list:
             kinds.append("failed")
             continue
         vanishes, difference = next(zero)
-        if vanishes:
+        if vanishes and _refuted(claim):
+            kinds.append("failed")
+        elif vanishes:
             kinds.append("exact" if _expands(difference) else "modulo primes")
         else:
             kinds.append(_nearly(claim, difference, rng))
     return kinds
+
+
+def _refuted(claim: _Claim) -> bool:
+    """Whether the two differ at the sample, by more than rounding."""
+    if claim.returned is None:
+        return True
+    one, other = claim.returned.sample, claim.expected.sample
+    if one == other or abs(one - other) <= 1e-9 * max(abs(one), abs(other)):
+        return False
+    terms = _precise([claim.returned, claim.expected])
+    gap, size = terms[0] - terms[1], max(map(abs, terms))
+    return bool(abs(gap) > 1e-9 * size)
 
 
 def _expands(difference: Number, most: int = 40) -> bool:
@@ -911,11 +1003,14 @@ def _expands(difference: Number, most: int = 40) -> bool:
 
 
 def _nearly(claim: _Claim, difference: Number, rng: Any) -> str:
-    size = abs(difference.sample) / (abs(claim.expected.sample) + 1e-300)
     parts = _order([difference])
+    gap = abs(_precise([difference])[0])
     if all(part.operation == "constant" for part in parts):
-        return "up to rounding" if size < 1e-15 else "failed"
-    if size > 1e-9 or not any(p.operation in ("log", "arctan") for p in parts):
+        near = gap <= 1e-15 * abs(claim.expected.sample)
+        return "up to rounding" if near else "failed"
+    size = max(1, abs(claim.returned.sample), abs(claim.expected.sample))
+    opaque = any(p.operation in ("log", "arctan") for p in parts)
+    if claim.gradient or not opaque or gap > 1e-15 * size:
         return "failed"
     letters = [part for part in parts if part.operation == "symbol"]
     constant = all(vanish(derivatives(difference, letters), rng))
@@ -926,49 +1021,55 @@ _Subject = namedtuple("_Subject", "forward backward parameters gradients loss")
 
 
 def _open(subject: Any, make: Callable) -> _Subject:
-    """A pair, a layer or a loss, in one form; the caller's stays as it is."""
+    """A pair, a layer or a loss, in one form."""
     if isinstance(subject, (tuple, list)):
         forward, backward = subject
-        return _Subject(forward, backward, {}, dict, False)
-    own = copy.deepcopy(subject)
-    parameters = _bind(own, make)
-    loss = not _arguments(own.backward)
+        return _Subject(forward, backward, {}, {}, False)
+    parameters, gradients = _bind(subject, make)
+    loss = not _arguments(subject.backward)
     return _Subject(
-        own.forward,
-        lambda v, *inputs: own.backward() if loss else own.backward(v),
-        parameters,
-        lambda: own.gradients if parameters else {},
-        loss,
-    )
+        subject.forward,
+        lambda v, *inputs: subject.backward(*(() if loss else (v,))),
+        parameters, gradients, loss)
 
 
 def _arguments(function: Callable) -> list:
     from inspect import signature
 
-    return [p.name for p in signature(function).parameters.values()
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:
+        return ["x"]
+    return [p.name for p in parameters
             if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _bind(layer: Any, make: Callable) -> dict:
+def _bind(layer: Any, make: Callable) -> tuple:
     """Give a layer symbols for parameters, and garbage for gradients."""
     parameters = getattr(layer, "parameters", None) or {}
     made = {name: make(name, np.shape(a)) for name, a in parameters.items()}
     if not made:
-        return {}
-    theta = np.concatenate([np.ravel(array) for array in made.values()])
-    layer.bind(theta, make("stale", theta.shape))
+        return {}, {}
+    parts = [np.asarray(array, object).ravel() for array in made.values()]
+    theta = np.concatenate(parts).view(Numbers)
+    gradient = make("stale", theta.shape)
+    layer.bind(theta, gradient)
     for name, array in layer.parameters.items():
         if not _same(array, made[name]):
             raise ValueError(
                 f"{layer}: bind did not make {name} a view of theta")
-    return made
+    ends = np.cumsum([part.size for part in parts])
+    pieces = np.split(gradient, ends[:-1])
+    return made, {name: piece.reshape(np.shape(made[name]))
+                  for name, piece in zip(made, pieces, strict=True)}
 
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two arrays hold the very same proof numbers."""
     one, other = np.asarray(one, object), np.asarray(other, object)
     return one.shape == other.shape and all(
-        a is b for a, b in zip(one.flat, other.flat, strict=True))
+        a is b or (not isinstance(a, Number) and (a == b) is True)
+        for a, b in zip(one.flat, other.flat, strict=True))
 
 # %% ../nbs/02_chain_rule.ipynb #35a96622
 def _run(subject: Any, inputs: tuple, formula: Any, options: dict,
@@ -977,17 +1078,33 @@ def _run(subject: Any, inputs: tuple, formula: Any, options: dict,
     opened = _open(subject, make)
     values = _make_inputs(opened.forward, inputs, make)
     before = {name: copy.copy(value) for name, value in values.items()}
-    h = copy.copy(opened.forward(*values.values(), **options))
+    returned = opened.forward(*values.values(), **options)
+    h = copy.copy(returned)
     total, v = _weigh(h, opened.loss, make)
-    back = opened.backward(copy.copy(v), *values.values())
+    handed = copy.copy(v)
+    back = opened.backward(handed, *values.values())
     claims = _gradient_claims(total, back, before, opened)
     if formula is not None:
         claims += _formula_claims(h, formula, before, opened.parameters)
+    kept = {name: (values[name], before[name]) for name in values}
+    kept |= {"v": (handed, v), "h": (returned, h)}
+    kept |= {name: (getattr(subject, "parameters", {})[name], array)
+             for name, array in opened.parameters.items()}
     return claims + [
         _Claim(f"{name} was overwritten", None, None, False)
-        for name, value in values.items()
-        if isinstance(value, (Number, Numbers))
-        and not _same(value, before[name])]
+        for name, (now, then) in kept.items() if not _same(now, then)]
+
+
+def _warm(subject: Any, inputs: tuple, options: dict, make: Callable) -> Any:
+    """A copy that has run once, so that what it keeps from then is seen."""
+    if isinstance(subject, (tuple, list)):
+        return subject
+    own = copy.deepcopy(subject)
+    opened = _open(own, make)
+    values = _make_inputs(opened.forward, inputs, make).values()
+    h = opened.forward(*values, **options)
+    opened.backward(_weigh(h, opened.loss, make)[1], *values)
+    return own
 
 
 def _make_inputs(forward: Callable, inputs: tuple, make: Callable) -> dict:
@@ -997,7 +1114,7 @@ def _make_inputs(forward: Callable, inputs: tuple, make: Callable) -> dict:
         names = [f"x{k}" for k in range(len(inputs))]
     return {
         name: make(name, given) if isinstance(given, tuple)
-        else np.asarray(given)
+        else np.array(given)
         for name, given in zip(names, inputs, strict=True)}
 
 
@@ -1036,6 +1153,8 @@ def _gradient_claims(total: Number, back: Any, inputs: dict,
 def _came_back(back: Any, inputs: dict, opened: _Subject) -> dict:
     """Each returned array and each gradient, with what it belongs to."""
     names = list(inputs)[: 1 if opened.loss else None]
+    if len(names) == 1 and isinstance(back, list):
+        back = (np.array(back, object),)
     back = back if isinstance(back, (tuple, list)) else (back,)
     if len(back) != len(names):
         raise ValueError(f"backward returned {len(back)} arrays "
@@ -1043,8 +1162,7 @@ def _came_back(back: Any, inputs: dict, opened: _Subject) -> dict:
     arrays = {f"v_{name}": (array, inputs[name])
               for name, array in zip(names, back, strict=True)
               if isinstance(inputs[name], (Number, Numbers))}
-    gradients = opened.gradients()
-    return arrays | {f"g_{name}": (gradients.get(name), q)
+    return arrays | {f"g_{name}": (opened.gradients[name], q)
                      for name, q in opened.parameters.items()}
 
 # %% ../nbs/02_chain_rule.ipynb #353b6ba3
@@ -1073,9 +1191,11 @@ class Failure(namedtuple("Failure", "entry returned expected")):
     def __repr__(self) -> str:
         if self.returned is None:
             return self.entry
+        difference = _text(self.difference)
+        told = (f"the difference is {difference}" if difference != "0"
+                else "SymPy finds no difference: not decided")
         return (f"{self.entry}: returned {_text(self.returned)}, should be "
-                f"{_text(self.expected)}; the difference is "
-                f"{_text(self.difference)}")
+                f"{_text(self.expected)}; {told}")
 
     def _repr_latex_(self) -> str:
         if self.returned is None:
@@ -1101,8 +1221,10 @@ class Proof:
         Gradient entries that are 0 on every sample.
     declared : dict
         The reasons given for "unseen" and "zero".
-    comparisons, samples : int
-        How many there were.
+    fixed : list of int
+        Which inputs were given as arrays: proved for these values only.
+    comparisons, combinations, samples : int
+        How many there were; combinations of outcomes, that is.
 
     Notes
     -----
@@ -1119,7 +1241,9 @@ class Proof:
         self.unseen: list = []
         self.zeros: list = []
         self.shapes: dict = {}
-        self.comparisons = self.samples = 0
+        self.fixed: list = []
+        self.careful = False
+        self.comparisons = self.combinations = self.samples = 0
 
     def judge(self, claims: list, rng: np.random.Generator) -> None:
         """Decide one run's claims, and keep the weakest word for each."""
@@ -1134,6 +1258,9 @@ class Proof:
             if kind == "failed"]
         gradients = [c for c in claims if c.gradient and c.returned is not None]
         zero = vanish([c.returned for c in gradients], rng, draws=1)
+        self.careful = self.careful or "up to a constant" in kinds or any(
+            c.returned is not None and _holds_root(c.returned - c.expected)
+            for c in claims)
         silent = [c.entry for c, z in zip(gradients, zero, strict=True) if z]
         first = self.samples == 1
         self.zeros = [e for e in silent if first or e in self.zeros]
@@ -1165,7 +1292,8 @@ class Proof:
             if not self.comparisons:
                 return [f"no branches; {samples}", *unused]
             return [f"{self.comparisons} comparisons, each seen both ways; "
-                    f"{samples}", *unused]
+                    f"{self.combinations} combinations seen, of up to "
+                    f"2^{self.comparisons}; {samples}", *unused]
         text = (f"{self.comparisons} comparisons; {len(self.unseen)} outcomes "
                 f"never seen in {samples}: {_some(self.unseen)}")
         return [f"{text}; declared: {reason}" if reason else f"✗ {text}"]
@@ -1184,8 +1312,11 @@ class Proof:
                 "ones can hide a sum or a transpose"] if weak else []
 
     def _limits(self) -> list:
-        return ["holds for all real numbers, at these shapes, on the "
-                "branches seen; not proved: other shapes, rounding, ties"
+        fixed = [f"input {k + 1} is fixed at the array given"
+                 for k in self.fixed]
+        return ["holds for all real numbers at which both sides are defined, "
+                "at these shapes, on the combinations of branches seen; "
+                "not proved: other shapes, rounding, ties", *fixed
                 ] if self else []
 
     def __repr__(self) -> str:
@@ -1268,18 +1399,25 @@ def prove(subject: Any, *inputs: Any, formula: Any = None,
     """
     rng = np.random.default_rng(0) if rng is None else rng
     proof = Proof(_title(subject), {"unseen": unseen, "zero": zero})
+    proof.fixed = [k for k, a in enumerate(inputs) if not isinstance(a, tuple)]
     outcomes, idle = _Outcomes(rng), 0
     while not proof.failures and idle < 60:
         record: list = []
         make = _maker(rng, sample, record, proof)
-        claims = _run(subject, inputs, formula, options, make)
+        own = _warm(subject, inputs, options, _maker(rng, sample, [], proof))
+        claims = _run(own, inputs, formula, options, make)
         proof.samples += 1
+        seen = len(outcomes.combinations)
         idle = 0 if outcomes.add(record) else idle + 1
-        if idle == 0 or proof.samples < 3 or proof.zeros:
+        fresh = len(outcomes.combinations) > seen
+        if fresh or proof.samples < 3 or proof.zeros or any(
+                map(_refuted, claims)):
             proof.judge(claims, rng)
-        if proof.samples > 1 and not (outcomes.open() or proof.zeros):
+        enough = proof.samples >= (20 if proof.careful else 2)
+        if enough and not (outcomes.open() or proof.zeros):
             break
     proof.unseen, proof.comparisons = outcomes.unseen(), len(outcomes.seen)
+    proof.combinations = len(outcomes.combinations)
     return proof
 
 

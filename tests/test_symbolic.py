@@ -603,9 +603,7 @@ class Attention(Layer):
 
     def forward(self, x, *, training=False):
         self.x = x
-        self.q, self.k, self.c = (
-            x @ w.T for w in (self.query, self.key, self.value)
-        )
+        self.q, self.k, self.c = (x @ w.T for w in (self.query, self.key, self.value))
         scores = self.q @ self.k.T / math.sqrt(4)
         powers = np.exp(scores - scores.max(1, keepdims=True))
         self.a = powers / powers.sum(1, keepdims=True)
@@ -848,3 +846,201 @@ def test_a_division_by_zero_is_no_proof():
     y.sample = 1e-16  # as rounding leaves it: only the zero test can tell
     with pytest.raises(ValueError, match="divided by zero"):
         vanish([1 / y], np.random.default_rng(0))
+
+
+# --- what was once accepted, or crashed -------------------------------------------
+
+
+def bends(x):
+    return np.sqrt(x * x)
+
+
+ROOTS = {
+    "|x| with slope 1": ((bends, lambda v, x: v), None),
+    "|x| is not x": (
+        (bends, lambda v, x: v * x / np.sqrt(x * x)),
+        sp.Symbol("x", real=True),
+    ),
+    "a zero far away": ((lambda x: np.sqrt((x + 50) ** 2), lambda v, x: v), None),
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_root_of_a_square_is_no_plain_number(name, seed):
+    pair, formula = ROOTS[name]
+    assert not prove(pair, (), formula=formula, rng=np.random.default_rng(seed))
+
+
+def test_a_root_of_a_square_with_its_sign():
+    assert prove((bends, lambda v, x: v * x / np.sqrt(x * x)), (3,))
+
+
+def test_a_root_may_be_compared():
+    def forward(x):
+        return np.maximum(np.sqrt(1 + x * x), 1.5)
+
+    def backward(v, x):
+        root = np.sqrt(1 + x * x)
+        return v * x / root * (root > 1.5)
+
+    for seed in range(5):
+        assert prove((forward, backward), (2,), rng=np.random.default_rng(seed))
+
+
+def test_no_constant_excuses_a_gradient():
+    positive = {"sample": lambda rng, shape: rng.uniform(0.5, 2, shape)}
+
+    def forward(x):
+        return x * np.log(x)
+
+    assert prove((forward, lambda v, x: v * (np.log(x) + 1)), (2,), **positive)
+    assert not prove(
+        (forward, lambda v, x: v * (np.log(x) + 1 + 1e-10)), (2,), **positive
+    )
+    x = sp.Symbol("x", real=True)
+    pair = (lambda x: np.log(x) + 1e9 + 0.5, lambda v, x: v / x)
+    assert not prove(pair, (2,), formula=sp.log(x) + 10**9, **positive)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_constant_must_hold_on_every_piece_of_the_domain(seed):
+    x = sp.Symbol("x", real=True)
+    pair = (lambda x: np.arctan(x), lambda v, x: v / (1 + x * x))
+    formula = sp.pi / 2 - sp.atan(1 / x)
+    assert not prove(pair, (), formula=formula, rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda v, x: np.where(x + 1e20 > 1e20, -v, v),
+        lambda v, x: np.where(1 + np.exp(x - 50) > 1, 0 * v, v),
+    ],
+)
+def test_rounding_decides_no_comparison(backward):
+    assert not prove((lambda x: 1 * x, backward), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (lambda x: np.where(x == np.sqrt(x * x), x, 0 * x), lambda v, x: v),
+        (lambda x: 1 * x, lambda v, x: np.where(np.sqrt(x * x) - x, 2 * v, v)),
+    ],
+    ids=["equality", "truth"],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_equality_and_truth_decide_no_branch(forward, backward, seed):
+    def attempt():
+        return prove((forward, backward), (), rng=np.random.default_rng(seed))
+
+    try:
+        assert not attempt()
+    except ValueError:
+        with pytest.raises(ValueError, match="compare with < or >"):
+            attempt()
+
+
+def test_an_infinity_times_a_number_is_a_comparison():
+    def forward(x):
+        return x / (1 + np.exp(-np.inf * x))
+
+    assert not prove((forward, lambda v, x: 1 * v), ())
+    proof = prove((forward, lambda v, x: v * (x > 0)), ())
+    assert proof
+    assert proof.comparisons == 1
+
+
+def test_combinations_of_branches_are_counted_and_each_seen_one_is_judged():
+    def forward(x):
+        return np.maximum(x, 0)
+
+    def backward(v, x):
+        return -v * (x > 0) if (x[0] > 0) & (x[1] > 0) else v * (x > 0)
+
+    proof = prove((forward, lambda v, x: v * (x > 0)), (2,))
+    assert proof
+    assert 2 <= proof.combinations <= 4
+    refused = [
+        not prove((forward, backward), (2,), rng=np.random.default_rng(seed))
+        for seed in range(20)
+    ]
+    assert any(refused)
+
+
+class Accumulating(Linear):
+    total = 0
+
+    def backward(self, v):
+        back = super().backward(v)
+        self.total = self.total + self.gradients["weight"]
+        self.gradients["weight"][...] = self.total
+        return back
+
+
+class Updating(Linear):
+    def backward(self, v):
+        back = super().backward(v)
+        self.parameters["weight"] -= self.gradients["weight"]
+        return back
+
+
+class OverwritingV(Linear):
+    def backward(self, v):
+        back = super().backward(v)
+        v *= 0
+        return back
+
+
+class Rebinding(Linear):
+    def backward(self, v):
+        kept = self.gradients["weight"]
+        back = super().backward(v)
+        self.gradients["weight"] = kept * 1
+        kept[...] = 7
+        return back
+
+
+@pytest.mark.parametrize("kind", [Accumulating, Updating, OverwritingV, Rebinding])
+def test_side_effects_are_found(kind):
+    proof = prove(kind(), (4, 3))
+    assert not proof
+
+
+def test_a_fixed_array_is_kept_and_named():
+    def forward(x, y):
+        y += 1
+        return x * y
+
+    y = np.array([1.0, 2.0])
+    proof = prove((forward, lambda v, x, y: (v * y, None)), (2,), y)
+    assert not proof
+    assert y.tolist() == [1, 2]
+    right = prove((lambda x, y: x * y, lambda v, x, y: (v * y, None)), (2,), y)
+    assert "input 2 is fixed at the array given" in repr(right)
+
+
+def test_a_list_of_entries_is_an_array():
+    assert prove(
+        (lambda x: x * x, lambda v, x: [2 * v[k] * x[k] for k in range(3)]), (3,)
+    )
+
+
+def test_a_declared_sign_is_refused():
+    x = sp.Symbol("x", positive=True)
+    with pytest.raises(ValueError, match="hide a branch"):
+        prove((lambda x: 1 * x, lambda v, x: 1 * v), (2,), formula=sp.sqrt(x**2))
+
+
+def test_a_parameter_without_axes():
+    class Scale(Layer):
+        def forward(self, x, *, training=False):
+            self.x = x
+            return x * self.parameters["scale"]
+
+        def backward(self, v):
+            self.gradients["scale"][...] = (v * self.x).sum()
+            return v * self.parameters["scale"]
+
+    assert prove(Scale(scale=()), (2, 3))
