@@ -898,6 +898,19 @@ def _expected(formula: Any, inputs: dict, parameters: dict) -> np.ndarray:
 def _entrywise(formula: Any, inputs: dict) -> np.ndarray:
     """The same formula for every entry; several inputs go by name."""
     letters = sorted(formula.free_symbols, key=str)
+    names = _names(letters, inputs)
+    arrays = [np.asarray(inputs[name], object) for name in names]
+    expected = np.empty(np.broadcast_shapes(*map(np.shape, arrays)), object)
+    arrays = [np.broadcast_to(array, expected.shape) for array in arrays]
+    for index in np.ndindex(*expected.shape):
+        row = [lift(array[index]) for array in arrays]
+        values = dict(zip(letters, row, strict=True))
+        expected[index] = _translate(formula, values)
+    return expected
+
+
+def _names(letters: list, inputs: dict) -> list:
+    """The inputs that a formula's letters stand for."""
     names = [letter.name for letter in letters]
     if len(inputs) == 1 == len(names):
         names = list(inputs)
@@ -908,14 +921,7 @@ def _entrywise(formula: Any, inputs: dict) -> np.ndarray:
     if not set(names) <= set(inputs):
         raise ValueError(
             f"formula: its letters {names} are not the inputs {list(inputs)}")
-    arrays = [np.asarray(inputs[name], object) for name in names]
-    expected = np.empty(np.broadcast_shapes(*map(np.shape, arrays)), object)
-    arrays = [np.broadcast_to(array, expected.shape) for array in arrays]
-    for index in np.ndindex(*expected.shape):
-        row = [lift(array[index]) for array in arrays]
-        values = dict(zip(letters, row, strict=True))
-        expected[index] = _translate(formula, values)
-    return expected
+    return names
 
 
 def _matrix(value: Any, known: dict) -> Any:
