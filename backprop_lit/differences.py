@@ -21,7 +21,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def best_step(x: float) -> float:
-    """Return the step at which a central difference at `x` errs least.
+    """Return a step that suits a central difference at `x`: a rule of thumb.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def best_step(x: float) -> float:
 
     Notes
     -----
-    Derived in chapter 1, *The valley*.
+    Derived in chapter 1, *From both sides*. It supposes that f changes
+    its shape over distances of the size of `x`, or of 1 where `x` is small.
 
     Examples
     --------
@@ -128,21 +129,37 @@ def numerical_gradient(
     return slopes[()]
 
 # %% ../nbs/01_derivative.ipynb #23d9239d
+def _aside(
+    f: Callable[..., Any], x: NDArray[Any], index: tuple[int, ...], delta: float
+) -> float:
+    """Return Im f / Δ after a nudge of one entry of x by iΔ."""
+    moved = x.copy()
+    moved[index] += 1j * delta
+    value = _number(f, moved)
+    if not np.iscomplexobj(value):
+        raise TypeError(
+            f"the complex step wants a complex answer, got {value}: "
+            "f drops the nudge"
+        )
+    return float(value.imag / delta)
+
+
 def complex_step_gradient(f: Callable[..., Any], x: ArrayLike) -> Any:
     """Measure the slope of `f` along every entry of `x` without a difference.
 
     Parameters
     ----------
     f : callable
-        Takes what `x` is, but complex, and returns one complex number. It
-        must be analytic: built from arithmetic, exp, log, sin and the like.
+        Takes what `x` is, but complex, and returns one complex number.
+        It must be real for real `x` and analytic at `x`: built from
+        arithmetic, exp, log, sin and the like, inside their domains.
     x : float or ndarray of float64, any shape
         The point at which to measure; it is not changed.
 
     Returns
     -------
     float or ndarray of float64, the shape of `x`
-        Slopes, as exact as `f` itself.
+        Slopes without truncation; only the rounding inside `f` is left.
 
     Raises
     ------
@@ -151,12 +168,15 @@ def complex_step_gradient(f: Callable[..., Any], x: ArrayLike) -> Any:
         inside it (an absolute value, a norm, a real part) has thrown the
         imaginary part away.
     ValueError
-        If `x` is not finite, or `f` does not return one number.
+        If `x` or the answer is not finite, if `f` does not return one
+        number, or if its imaginary part does not shrink with the nudge (a
+        logarithm left of 0, a root at 0).
 
     Notes
     -----
-    Derived in chapter 1, *A step aside*. A conjugation inside `f`
-    makes the answer wrong and cannot be seen from outside.
+    Derived in chapter 1, *A step aside*. If only a part of `f` drops the
+    nudge (``x**2 + abs(x)``), or conjugates it, the answer is wrong and
+    nothing is raised: compare with `numerical_gradient`.
 
     Examples
     --------
@@ -165,18 +185,14 @@ def complex_step_gradient(f: Callable[..., Any], x: ArrayLike) -> Any:
     """
     moved = _floats(x, "complex_step_gradient").astype(complex)
     slopes = np.empty(moved.shape)
-    delta = 2.0**-100
     for index in np.ndindex(moved.shape):
         here = moved[index]
-        moved[index] = here + 1j * delta
-        value = _number(f, moved)
-        moved[index] = here
-        if not np.iscomplexobj(value):
-            raise TypeError(
-                "the complex step wants a complex answer, got "
-                f"{value}: f drops the nudge"
-            )
-        slopes[index] = value.imag / delta
+        slopes[index], again = (
+            _aside(f, moved, index, delta) for delta in (2.0**-100, 2.0**-99)
+        )
+        if not np.isclose(slopes[index], again, rtol=1e-6, atol=0):
+            raise ValueError(f"f is not analytic at {here.real}: its "
+                             "imaginary part does not shrink with the nudge")
     return slopes[()]
 
 # %% ../nbs/01_derivative.ipynb #4012a89f
@@ -220,6 +236,14 @@ def relative_error(
 _Slopes = tuple[float, float, float]
 
 
+def _noise(values: NDArray[Any], inside: float, step: float) -> float:
+    """Estimate the rounding error of a slope; inside: that of x in f."""
+    moved = (values[0] != values[1]) | (values[2] != values[1])
+    still = float(np.linalg.norm(values[1][~moved]))
+    size = 2 * float(abs(values[1][moved]).sum()) + inside
+    return EPSILON * (16 * size + still) / step
+
+
 def _slopes(
     answer: Callable[[], NDArray[Any]],
     q: NDArray[Any],
@@ -227,20 +251,21 @@ def _slopes(
     step: float,
 ) -> _Slopes:
     """Return the slope before and after one entry of q, and their noise."""
-    here, values, places = q[index], [], []
+    here, places, measured = q[index], [], []
     try:
         for move in (-step, 0.0, step):
             q[index] = here + move
             places.append(q[index])
-            values.append(answer())
+            measured.append(answer())
     finally:
         q[index] = here
+    values = np.array(measured).reshape(3, -1)
     if not np.isfinite(values).all():
-        raise ValueError(f"not finite within {step:.1e} of {here} at {index}")
-    rises = np.diff(values, axis=0).reshape(2, -1).sum(1)
-    before, after = map(float, rises / np.diff(places))
-    size = 2 * abs(values[1]).sum() + abs(here) * max(abs(before), abs(after))
-    return before, after, float(16 * EPSILON * size / step)
+        raise ValueError(f"not finite within {step:.1e} of {here}, the entry "
+                         f"{list(index) if index else 'itself'}")
+    before, after = np.diff(values, axis=0).sum(1) / np.diff(places)
+    inside = abs(here) * max(abs(before), abs(after))
+    return float(before), float(after), _noise(values, inside, step)
 
 # %% ../nbs/01_derivative.ipynb #ec6bfd6a
 def _is_kink(slopes: Callable[[float], _Slopes], step: float) -> bool:
@@ -252,9 +277,36 @@ def _is_kink(slopes: Callable[[float], _Slopes], step: float) -> bool:
     third, tenth = (
         abs(np.subtract(*slopes(step / part)[:2])) / gap for part in (3, 10)
     )
-    return not (1 / 6 < third < 2 / 3 and 1 / 20 < tenth < 1 / 5)
+    if not 3**-3.5 < third < 3**-0.5:
+        return True
+    power = -np.log(third) / np.log(3)
+    return not 1 / 2 < tenth * 10**power < 2
+
+
+def _between(
+    claimed: float,
+    slopes: Callable[[float], _Slopes],
+    step: float,
+    tolerance: float,
+) -> bool:
+    """Tell whether a claim lies between the slopes of the two sides."""
+    wide, near = slopes(step), slopes(step / 10)
+    sides = [b + part * (b - a) for part in (0, 1 / 9)
+             for a, b in zip(wide[:2], near[:2], strict=True)]
+    slack = near[2] + tolerance * max(map(abs, sides))
+    return min(sides) - slack <= claimed <= max(sides) + slack
 
 # %% ../nbs/01_derivative.ipynb #6d8bd157
+def _hold(
+    claimed: float, sides: _Slopes, tolerance: float
+) -> tuple[float, float, float]:
+    """Return claimed, measured and their relative error."""
+    before, after, noise = sides
+    measured = (before + after) / 2
+    floor = max(noise / tolerance, np.finfo(float).tiny)
+    return claimed, measured, relative_error(claimed, measured, floor)
+
+
 def _compare(
     claimed: float,
     slopes: Callable[[float], _Slopes],
@@ -262,17 +314,14 @@ def _compare(
     tolerance: float,
 ) -> tuple[float, float, float, bool]:
     """Return claimed, measured, their relative error, and whether at a kink."""
-    before, after, noise = slopes(step)
-    measured, gap = (before + after) / 2, abs(after - before)
-    floor = max(noise / tolerance, np.finfo(float).tiny)
-    error = relative_error(claimed, measured, floor)
-    low, high = min(before, after) - gap / 10, max(before, after) + gap / 10
-    kink = (
-        (error > tolerance or gap > 1e-3 * max(abs(before), abs(after)))
-        and low <= claimed <= high
-        and _is_kink(slopes, step)
-    )
-    return claimed, measured, error, kink
+    sides = before, after, _ = slopes(step)
+    result = _hold(claimed, sides, tolerance)
+    alike = abs(after - before) <= 1e-3 * max(abs(before), abs(after))
+    if (result[2] <= tolerance and alike) or not _is_kink(slopes, step):
+        return *result, False
+    result = _hold(claimed, slopes(step / 10), tolerance)
+    kink = _is_kink(slopes, step / 10)
+    return *result, kink and _between(claimed, slopes, step, tolerance)
 
 # %% ../nbs/01_derivative.ipynb #afebc594
 class CheckedSlope(NamedTuple):
@@ -335,6 +384,11 @@ class GradientReport:
         The compared entry with the largest relative error.
     error : float
         Its relative error; infinite if nothing could be compared.
+    unchecked : list of str
+        Arrays of which every entry is a kink. They make the report false.
+    silent : list of str
+        Arrays of which every compared slope is 0, claimed and measured:
+        does anything read them?
 
     Notes
     -----
@@ -349,21 +403,27 @@ class GradientReport:
             self.compared, key=lambda entry: entry.error, default=None
         )
         self.error = self.worst.error if self.worst else np.inf
+        seen = dict.fromkeys(entry.name for entry in self.compared)
+        self.unchecked = [name for name in dict.fromkeys(
+            entry.name for entry in self.kinks) if name not in seen]
+        self.silent = [name for name in seen if not any(
+            entry.claimed or entry.measured
+            for entry in self.compared if entry.name == name)]
 
     def __bool__(self) -> bool:
-        return self.error <= self.tolerance
+        return self.error <= self.tolerance and not self.unchecked
 
     def __repr__(self) -> str:
-        if self.worst is None:
-            text = "nothing to compare"
-        else:
-            text = (
-                f"{'agrees' if self else 'DISAGREES'}: "
-                f"largest relative error {self.error:.1e}, "
-                f"slopes compared: {len(self.compared)}\n"
-                f"  worst at {self.worst}"
-            )
-        return text + "".join(f"\n  kink at {entry}" for entry in self.kinks)
+        verdict = "agrees" if self.error <= self.tolerance else "DISAGREES"
+        lines = [
+            f"{verdict}: largest relative error {self.error:.1e}, "
+            f"slopes compared: {len(self.compared)}",
+            f"  worst at {self.worst}",
+        ] if self.worst else ["nothing to compare"]
+        lines += [f"  kink at {entry}" for entry in self.kinks]
+        lines += [f"  NOT CHECKED: {name}" for name in self.unchecked]
+        lines += [f"  every slope of {name} is 0" for name in self.silent]
+        return "\n".join(lines)
 
     def _row(self, name: str) -> list[Any]:
         entries = [entry for entry in self.entries if entry.name == name]
@@ -384,10 +444,30 @@ class GradientReport:
             "relative error",
         ]
         verdict = "The claimed slopes " + ("agree" if self else "DISAGREE")
+        if self.unchecked:
+            verdict += f"; all kinks, not checked: {', '.join(self.unchecked)}"
         rows = [self._row(name) for name in names]
         return str(table(rows, header, verdict)._repr_html_())
 
 # %% ../nbs/01_derivative.ipynb #6cc0b3bb
+def _unharmed(array: Any, before: Any, who: str, name: str) -> None:
+    """Raise if a call has changed the array that it was handed."""
+    if not np.array_equal(array, before, equal_nan=True):
+        raise ValueError(f"{who} changes the {name} that it was handed")
+
+
+def _twice(backward: Callable[[Any], Any], v: Any) -> list[NDArray[Any]]:
+    """Return what backward says of v, out of two calls, with v and -8 v."""
+    answers = []
+    for factor in (1.0, -8.0):
+        own = np.array(factor * v)
+        said = backward(own[()])
+        answers.append([np.array(part) for part in said])
+        _unharmed(own, factor * v, "backward", "v")
+    return [(a - b) / 9 if a.shape == b.shape else b
+            for a, b in zip(*answers, strict=True)]
+
+
 def _function_claims(f: Any, x: ArrayLike, gradient: Any) -> Any:
     """What a plain function claims about its slopes."""
     q = _floats(x, "gradcheck")
@@ -395,17 +475,23 @@ def _function_claims(f: Any, x: ArrayLike, gradient: Any) -> Any:
     return lambda: np.asarray(_number(f, q)), {"x": (q, claimed)}
 
 
+def _fed(forward: Any, q: Any, *others: Any, **options: Any) -> NDArray[Any]:
+    """Return what forward says of q, which it must leave as it is."""
+    own = q.copy()
+    answer = np.array(forward(own, *others, **options))
+    _unharmed(own, q, "forward", "input")
+    return answer
+
+
 def _loss_claims(
     loss: Any, u: ArrayLike, y: Any, options: dict[str, Any]
 ) -> Any:
     """What a loss claims about the slopes of its first input."""
     q = _floats(u, "gradcheck")
-
-    def answer() -> NDArray[Any]:
-        return np.array(loss.forward(q, y, **options))
-
+    answer = partial(_fed, loss.forward, q, y, **options)
     if answer().shape != ():
         raise ValueError(f"a loss is one number, got shape {answer().shape}")
+    loss.backward()  # twice: what adds up comes out doubled
     return answer, {"u": (q, np.array(loss.backward()))}
 
 
@@ -413,33 +499,51 @@ def _layer_claims(layer: Any, x: Any, rng: Any, options: dict[str, Any]) -> Any:
     """What a layer claims about its input and its parameters."""
     whole = np.asarray(x).dtype.kind in "iu"
     q = np.array(x) if whole else _floats(x, "gradcheck")
-
-    def forward() -> NDArray[Any]:
-        return np.array(layer.forward(q, **options))
-
+    nudged = {} if whole else {"x": q}
+    for name, parameter in getattr(layer, "parameters", {}).items():
+        _floats(parameter, "gradcheck", name)
+        nudged[name] = parameter
+    forward = partial(_fed, layer.forward, q, **options)
     v = rng.standard_normal(forward().shape)
     if not np.array_equal(forward(), forward(), equal_nan=True):
         raise ValueError("forward gives two answers for one x: fix its rng")
-    layer.backward(v.copy())
-    v_x = layer.backward(v.copy())  # twice: a gradient is written, not added
-    claims = {} if whole else {"x": (q, np.array(v_x))}
-    for name, parameter in getattr(layer, "parameters", {}).items():
-        _floats(parameter, "gradcheck", name)
-        claims[name] = (parameter, np.array(layer.gradients[name]))
-    return lambda: v * forward(), claims
+    claimed = _twice(partial(_all_claims, layer, whole), v)
+    pairs = zip(nudged.values(), claimed, strict=True)
+    return lambda: v * forward(), dict(zip(nudged, pairs, strict=True))
+
+
+def _all_claims(layer: Any, whole: bool, v: Any) -> list[Any]:
+    """Run backward; return what it says of x and of every parameter."""
+    v_x, names = layer.backward(v), getattr(layer, "parameters", {})
+    gradients = getattr(layer, "gradients", {})
+    if missing := [name for name in names if name not in gradients]:
+        raise ValueError(f"the layer's gradients lack {', '.join(missing)}")
+    said = [np.asarray(gradients[name]) for name in names]
+    if names and hasattr(layer, "gradient"):
+        flat = np.concatenate([gradient.ravel() for gradient in said])
+        if not np.array_equal(flat, layer.gradient, equal_nan=True):
+            raise ValueError("the layer's gradients do not lie in its "
+                             "vector gradient: write into them, [...] =")
+    return said if whole else [v_x, *said]
 
 
 def _pair_claims(pair: Any, inputs: Any, rng: Any) -> Any:
     """What a backward function claims about the inputs of its forward."""
     forward, backward = pair
     own = [_floats(x, "gradcheck") for x in inputs]
-    v = rng.standard_normal(np.shape(forward(*own)))[()]
-    claimed = backward(v, *[q.copy() for q in own])
-    claimed = claimed if isinstance(claimed, tuple) else (claimed,)
+
+    def answer() -> NDArray[Any]:
+        return np.array(forward(*[q.copy()[()] for q in own]))
+
+    def said(v: Any) -> tuple[Any, ...]:
+        claimed = backward(v, *[q.copy()[()] for q in own])
+        return claimed if isinstance(claimed, tuple) else (claimed,)
+
+    v = rng.standard_normal(answer().shape)[()]
     names = [f"input {position}" for position in range(1, len(own) + 1)]
     return (
-        lambda: np.array(v * forward(*own)),
-        dict(zip(names, zip(own, claimed, strict=True), strict=True)),
+        lambda: np.array(v * answer()),
+        dict(zip(names, zip(own, _twice(said, v), strict=True), strict=True)),
     )
 
 # %% ../nbs/01_derivative.ipynb #eba4f08f
@@ -462,6 +566,20 @@ def _claims(
     return _function_claims(subject, *inputs)
 
 # %% ../nbs/01_derivative.ipynb #7c973693
+def _claim_array(
+    name: str, claimed: Any, q: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return what is claimed as numbers, or say why they cannot be compared."""
+    own = np.asarray(claimed)
+    if own.dtype.kind not in "fiu":
+        raise TypeError(f"the gradient of {name} wants real numbers, "
+                        f"got {own.dtype}")
+    if own.shape != q.shape:
+        shapes = f"{q.shape}, its gradient {own.shape}"
+        raise ValueError(f"{name} has shape {shapes}")
+    return own.astype(np.float64)
+
+
 def gradcheck(
     subject: Any,
     *inputs: Any,
@@ -503,7 +621,8 @@ def gradcheck(
         If an input is not of float64 or the inputs do not fit the subject.
     ValueError
         If something is not finite, has the wrong shape or is not one number
-        where one is needed.
+        where one is needed; if ``forward`` changes its x or ``backward`` its
+        v; if the gradients lie outside the layer's vector ``gradient``.
 
     Notes
     -----
@@ -516,18 +635,18 @@ def gradcheck(
     >>> bool(gradcheck(lambda x: x**3, 2.0, 11.0))
     False
     """
+    if not (tolerance > 0 and (step is None or 0 < step < np.inf)):
+        raise ValueError(f"gradcheck wants step and tolerance above 0, "
+                         f"got {step} and {tolerance}")
     rng = rng or np.random.default_rng(0)
     answer, claims = _claims(subject, inputs, rng, options)
     entries = []
     for name, (q, claimed) in claims.items():
-        if np.shape(claimed) != q.shape:
-            shapes = f"{q.shape}, its gradient {np.shape(claimed)}"
-            raise ValueError(f"{name} has shape {shapes}")
+        own = _claim_array(name, claimed, q)
         for index in np.ndindex(q.shape):
             delta = best_step(q[index]) if step is None else step
             slopes = partial(_slopes, answer, q, index)
-            claim = float(np.asarray(claimed)[index])
-            numbers = _compare(claim, slopes, delta, tolerance)
+            numbers = _compare(float(own[index]), slopes, delta, tolerance)
             entries.append(CheckedSlope(name, index, *numbers))
     answer()  # leave what the layer keeps as it was at x
     return GradientReport(entries, tolerance)

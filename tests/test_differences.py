@@ -238,3 +238,171 @@ def test_parameters_are_put_back_when_a_measurement_breaks(x):
     with pytest.raises(RuntimeError, match="enough"):
         gradcheck(layer, x)
     assert (layer.theta == [2.0, -3.0]).all()
+
+
+def relu(x):
+    return np.maximum(x, 0.0).sum()
+
+
+@pytest.mark.parametrize("claim", [1.09, -0.09, 1.001, -0.001])
+def test_a_claim_a_little_outside_both_slopes_is_found_at_a_corner(claim):
+    report = gradcheck(relu, np.array([0.0, 1.0]), np.array([claim, 1.0]))
+    assert not report
+    assert not report.kinks
+
+
+@pytest.mark.parametrize("claim", [0.0, 0.34, 0.5, 0.99])
+def test_beside_a_corner_there_is_a_slope_to_compare_with(claim):
+    x = np.array([2e-6, 1.0])
+    assert not gradcheck(relu, x, np.array([claim, 1.0]))
+    assert gradcheck(relu, x, np.ones(2))
+
+
+@pytest.mark.parametrize("claim", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("bend", [-50.0, 0.0, 50.0])
+def test_at_a_bent_corner_both_sides_are_conventions(claim, bend):
+    report = gradcheck(
+        lambda x: (abs(x) + bend * x**2).sum(),
+        np.array([0.0, 1.0]),
+        np.array([claim, 1 + 2 * bend]),
+    )
+    assert report
+    assert len(report.kinks) == 1
+
+
+@pytest.mark.parametrize("power", [2, 4])
+def test_flat_bottoms_are_no_kinks(power):
+    report = gradcheck(lambda x: x**power, 0.0, 0.0)
+    assert report
+    assert not report.kinks
+    assert gradcheck(lambda x: x**power, 0.0, 0.0, step=1e-2, tolerance=1e-3)
+
+
+def test_an_array_of_kinks_alone_makes_the_report_false():
+    report = gradcheck(
+        (lambda x, w: x**2 + abs(w), lambda v, x, w: (2 * v * x, 0.37 * v)),
+        np.ones(2),
+        np.zeros(2),
+    )
+    assert not report
+    assert report.unchecked == ["input 2"]
+    assert "NOT CHECKED: input 2" in repr(report)
+    assert "not checked: input 2" in report._repr_html_()
+
+
+def test_slopes_that_are_all_zero_are_named():
+    report = gradcheck(
+        (lambda x, w: x**2, lambda v, x, w: (2 * v * x, 0 * w)),
+        np.ones(2),
+        np.ones(2),
+    )
+    assert report
+    assert report.silent == ["input 2"]
+    assert "every slope of input 2 is 0" in repr(report)
+
+
+def test_outputs_that_stand_still_do_not_drown_an_error():
+    x = np.random.default_rng(0).standard_normal((9, 300))
+
+    def columns(x):
+        return x + 1000
+
+    assert gradcheck((columns, lambda v, x: v), x)
+    assert not gradcheck((columns, lambda v, x: v * (1 + 1e-4)), x)
+
+
+def test_the_complex_step_refuses_what_is_not_analytic():
+    for f, x in [(np.log, -3.0), (np.sqrt, 0.0), (lambda x: x**101, -1.0)]:
+        with pytest.raises(ValueError, match="not analytic"):
+            complex_step_gradient(f, x)
+    with pytest.raises(ValueError, match="not analytic"):
+        complex_step_gradient(lambda x: x * np.nan, 1.0)
+
+
+class Rectifier:
+    """ReLU without parameters, with faults on request."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def forward(self, x):
+        if self.fault == "x":
+            return np.maximum(x, 0, out=x)
+        self.on = x > 0
+        return x * self.on
+
+    def backward(self, v):
+        if self.fault == "x":
+            return v
+        if self.fault == "v":
+            v *= self.on
+            return v
+        return np.clip(v, -6, 6) * self.on
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("x", "forward changes the input"),
+        ("v", "backward changes the v"),
+    ],
+)
+def test_layers_that_write_into_foreign_arrays_are_refused(x, fault, message):
+    with pytest.raises(ValueError, match=message):
+        gradcheck(Rectifier(fault), x)
+
+
+def test_a_backward_must_be_linear(x):
+    assert not gradcheck(Rectifier("clips"), x)
+
+
+class Lookalike:
+    """A weight whose gradients are not, or not all, where they should be."""
+
+    def __init__(self, lost):
+        self.parameters = {"weight": np.array([2.0, -3.0])}
+        self.gradient = np.zeros(2)
+        self.gradients = {} if lost else {"weight": self.gradient}
+
+    def forward(self, x):
+        self.x = x.copy()
+        return self.parameters["weight"] * x
+
+    def backward(self, v):
+        if self.gradients:
+            self.gradients["weight"] = (v * self.x).sum(0)
+        return v * self.parameters["weight"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        (False, "do not lie in its vector"),
+        (True, "lack weight"),
+    ],
+)
+def test_gradients_outside_the_vector_are_refused(x, lost, message):
+    with pytest.raises(ValueError, match=message):
+        gradcheck(Lookalike(lost), x)
+
+
+def test_a_loss_that_adds_up_is_found(x):
+    class Adds:
+        def forward(self, u, y):
+            self.u, self.v = u - y, np.zeros_like(u)
+            return (self.u**2).sum() / 2
+
+        def backward(self):
+            self.v += self.u
+            return self.v
+
+    assert not gradcheck(Adds(), x, np.zeros_like(x))
+
+
+def test_claims_and_options_are_checked():
+    with pytest.raises(TypeError, match="wants real numbers, got complex128"):
+        gradcheck(cube, 2.0, 12 + 1j)
+    for options in [{"step": 0}, {"step": -1e-5}, {"step": np.nan}, {"tolerance": 0}]:
+        with pytest.raises(ValueError, match="above 0"):
+            gradcheck(cube, 2.0, 12.0, **options)
+    assert gradcheck(cube, 2.0, 12)
