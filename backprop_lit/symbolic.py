@@ -769,6 +769,7 @@ class _Outcomes:
         self.tower = _Tower(rng, strict=False)
         self.seen: dict = {}
         self.combinations: set = set()
+        self.fresh = False
         self.sides: dict = {}
 
     def add(self, record: list) -> bool:
@@ -785,6 +786,7 @@ class _Outcomes:
             outcomes.add(greater)
             self.sides[a, b] = left, right
             combination.append((a, b, greater))
+        self.fresh = frozenset(combination) not in self.combinations
         self.combinations.add(frozenset(combination))
         return new
 
@@ -970,17 +972,17 @@ def _decide(claims: list, rng: np.random.Generator) -> list:
     zero = iter(zip(vanish(differences, rng), differences, strict=True))
     kinds = []
     for claim in claims:
-        if claim.returned is None:
-            kinds.append("failed")
-            continue
-        vanishes, difference = next(zero)
-        if vanishes and _refuted(claim):
-            kinds.append("failed")
-        elif vanishes:
-            kinds.append("exact" if _expands(difference) else "modulo primes")
-        else:
-            kinds.append(_nearly(claim, difference, rng))
+        wrong = claim.returned is None
+        kinds.append("failed" if wrong else _kind(claim, *next(zero), rng))
     return kinds
+
+
+def _kind(claim: _Claim, vanishes: bool, difference: Number, rng: Any) -> str:
+    if not vanishes:
+        return _nearly(claim, difference, rng)
+    if _refuted(claim):
+        return "failed"
+    return "exact" if _expands(difference) else "modulo primes"
 
 
 def _refuted(claim: _Claim) -> bool:
@@ -1064,10 +1066,15 @@ def _bind(layer: Any, make: Callable) -> tuple:
         if not _same(array, made[name]):
             raise ValueError(
                 f"{layer}: bind did not make {name} a view of theta")
-    ends = np.cumsum([part.size for part in parts])
-    pieces = np.split(gradient, ends[:-1])
-    return made, {name: piece.reshape(np.shape(made[name]))
-                  for name, piece in zip(made, pieces, strict=True)}
+    return made, _pieces(gradient, made)
+
+
+def _pieces(vector: Any, shaped: dict) -> dict:
+    """The parts of a vector, each in the shape of its array."""
+    ends = np.cumsum([np.size(array) for array in shaped.values()])
+    pieces = np.split(vector, ends[:-1])
+    return {name: piece.reshape(np.shape(shaped[name]))
+            for name, piece in zip(shaped, pieces, strict=True)}
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -1092,13 +1099,16 @@ def _run(subject: Any, inputs: tuple, formula: Any, options: dict,
     claims = _gradient_claims(total, back, before, opened)
     if formula is not None:
         claims += _formula_claims(h, formula, before, opened.parameters)
-    kept = {name: (values[name], before[name]) for name in values}
-    kept |= {"v": (handed, v), "h": (returned, h)}
-    kept |= {name: (getattr(subject, "parameters", {})[name], array)
-             for name, array in opened.parameters.items()}
-    return claims + [
+    held = subject.parameters if opened.parameters else {}
+    now = values | {"v": handed, "h": returned} | dict(held)
+    then = before | {"v": v, "h": h} | opened.parameters
+    return claims + _overwritten(now, then)
+
+
+def _overwritten(now: dict, then: dict) -> list:
+    return [
         _Claim(f"{name} was overwritten", None, None, False)
-        for name, (now, then) in kept.items() if not _same(now, then)]
+        for name, array in then.items() if not _same(now[name], array)]
 
 
 def _warm(subject: Any, inputs: tuple, options: dict, make: Callable) -> Any:
@@ -1262,14 +1272,17 @@ class Proof:
             Failure(*claim[:3])
             for claim, kind in zip(claims, kinds, strict=True)
             if kind == "failed"]
-        gradients = [c for c in claims if c.gradient and c.returned is not None]
-        zero = vanish([c.returned for c in gradients], rng, draws=1)
-        self.careful = self.careful or "up to a constant" in kinds or any(
-            c.returned is not None and _holds_root(c.returned - c.expected)
-            for c in claims)
-        silent = [c.entry for c, z in zip(gradients, zero, strict=True) if z]
-        first = self.samples == 1
+        self.careful = self.careful or _needs_care(claims, kinds)
+        silent, first = _silent(claims, rng), self.samples == 1
         self.zeros = [e for e in silent if first or e in self.zeros]
+
+    def unsettled(self) -> bool:
+        """Whether the next sample is to be judged in any case."""
+        return self.samples < 3 or bool(self.zeros)
+
+    def enough(self) -> bool:
+        """Whether there are as many samples as are always taken."""
+        return self.samples >= (20 if self.careful else 2)
 
     def __bool__(self) -> bool:
         unseen = self.unseen and "unseen" not in self.declared
@@ -1342,6 +1355,20 @@ class Proof:
                 f'<ul style="margin: 0.2em 0">{items}</ul></div>')
 
 
+def _needs_care(claims: list, kinds: list) -> bool:
+    """Whether a root or a constant may hide a branch: take more samples."""
+    return "up to a constant" in kinds or any(
+        claim.returned is not None
+        and _holds_root(claim.returned - claim.expected) for claim in claims)
+
+
+def _silent(claims: list, rng: np.random.Generator) -> list:
+    """The gradient entries that are 0 on this branch."""
+    gradients = [c for c in claims if c.gradient and c.returned is not None]
+    zero = vanish([c.returned for c in gradients], rng, draws=1)
+    return [c.entry for c, z in zip(gradients, zero, strict=True) if z]
+
+
 def _some(names: list, most: int = 4) -> str:
     rest = len(names) - most
     more = [f"and {rest} more"] if rest > 0 else []
@@ -1408,23 +1435,28 @@ def prove(subject: Any, *inputs: Any, formula: Any = None,
     proof.fixed = [k for k, a in enumerate(inputs) if not isinstance(a, tuple)]
     outcomes, idle = _Outcomes(rng), 0
     while not proof.failures and idle < 60:
-        record: list = []
-        make = _maker(rng, sample, record, proof)
-        own = _warm(subject, inputs, options, _maker(rng, sample, [], proof))
-        claims = _run(own, inputs, formula, options, make)
-        proof.samples += 1
-        seen = len(outcomes.combinations)
+        claims, record = _once(subject, inputs, formula, options,
+                               (rng, sample, proof))
         idle = 0 if outcomes.add(record) else idle + 1
-        fresh = len(outcomes.combinations) > seen
-        if fresh or proof.samples < 3 or proof.zeros or any(
-                map(_refuted, claims)):
+        if outcomes.fresh or proof.unsettled() or any(map(_refuted, claims)):
             proof.judge(claims, rng)
-        enough = proof.samples >= (20 if proof.careful else 2)
-        if enough and not (outcomes.open() or proof.zeros):
+        if proof.enough() and not (outcomes.open() or proof.zeros):
             break
     proof.unseen, proof.comparisons = outcomes.unseen(), len(outcomes.seen)
     proof.combinations = len(outcomes.combinations)
     return proof
+
+
+def _once(subject: Any, inputs: tuple, formula: Any, options: dict,
+          source: tuple) -> tuple:
+    """The claims of one sample, and its comparisons."""
+    rng, sample, proof = source
+    record: list = []
+    make = _maker(rng, sample, record, proof)
+    own = _warm(subject, inputs, options, _maker(rng, sample, [], proof))
+    claims = _run(own, inputs, formula, options, make)
+    proof.samples += 1
+    return claims, record
 
 
 def _title(subject: Any) -> str:
