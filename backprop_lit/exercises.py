@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import permutations
-from numbers import Rational
+from numbers import Number
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,19 +149,34 @@ def _kind(value: Any) -> str:
     return f"a value of type `{type(value).__name__}`"
 
 
+def _array(value: Any) -> np.ndarray:
+    """Make an array; fractions and other exact numbers become floats."""
+    array = np.asarray(value)
+    if array.dtype.kind != "O":
+        return array
+    for kind in (float, complex):
+        try:
+            return array.astype(kind)
+        except (TypeError, ValueError):
+            continue
+    return array
+
+
 def _numbers(value: Any) -> np.ndarray:
     """View a value as a plain array of numbers, or say why it is none."""
     value = _constant(value) if _is_expression(value) else value
-    kinds = (int, float, complex, Rational, np.number, np.ndarray, list, tuple)
+    kinds = (Number, np.ndarray, list, tuple)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise _MismatchError(f"{_kind(value)} came where numbers are wanted")
     try:
-        array = np.asarray(value)
-        array = array.astype(float) if array.dtype.kind == "O" else array
+        array = _array(value)
     except Exception:
-        raise _MismatchError(f"{_kind(value)} came that is no array") from None
+        array = np.array(None)
+    if array.dtype.kind == "O":
+        raise _MismatchError(f"{_kind(value)} came that is no array")
     if array.dtype.kind not in "iufcb":
-        raise _MismatchError(f"{array.dtype} came where numbers are wanted")
+        came = "text" if array.dtype.kind in "US" else array.dtype
+        raise _MismatchError(f"{came} came where numbers are wanted")
     return array
 
 # %% ../nbs/00_how_to_read.ipynb #9bbdf835
@@ -311,7 +327,7 @@ class _Case(NamedTuple):
         return all(
             array.dtype.kind in "bU"
             or (array.dtype.kind in "iuf" and bool(np.isfinite(array).all()))
-            for array in [np.asarray(e) for e in entries if e is not None]
+            for array in [_array(e) for e in entries if e is not None]
         )
 
 # %% ../nbs/00_how_to_read.ipynb #78ef6a5d
@@ -355,6 +371,11 @@ class _Pair(NamedTuple):
             "the number of columns": array.shape[1],
             "the number of entries": array.size,
         }
+
+
+def _size(case: _Case | _Pair) -> int:
+    """Count the numbers that a case puts in."""
+    return sum(np.size(value) for value in case.inputs.values())
 
 
 def _right(pair: _Pair, tolerance: _Tolerance) -> bool:
@@ -471,7 +492,8 @@ def _by_order(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
 # %% ../nbs/00_how_to_read.ipynb #b0625b0b
 def _by_shape(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
     """Explain a wrong shape: a missing sum, one too many, a transpose."""
-    wrong = [pair for pair in pairs if pair.got.shape != pair.wanted.shape]
+    wrong = [p for p in pairs if p.got.shape != p.wanted.shape]
+    wrong = sorted(wrong, key=_size)
     if not wrong:
         return []
     found = [_reshaped(pair, tolerance) for pair in pairs]
@@ -526,7 +548,7 @@ def _by_kind(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
 
 def _not_finite(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
     """Name the first entry that is NaN or infinite."""
-    for pair in pairs:
+    for pair in sorted(pairs, key=_size):
         bad = np.argwhere(~np.isfinite(pair.got))
         if len(bad):
             return [f"not finite: {pair.got[tuple(bad[0])]}{_at(bad)}"]
@@ -536,11 +558,18 @@ def _not_finite(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
 def _approximate(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
     """Tell how near an answer is that is nearly right."""
     got, wanted = _stacked(pairs)
-    scale = np.maximum(abs(wanted), 1e-3 * abs(wanted).max(initial=0.0))
-    error = np.max(abs(got - wanted) / scale, initial=0.0)
+    largest = 1e-3 * abs(wanted).max(initial=0.0)
+    error = abs(got - wanted)
     exact = got.dtype.kind in "iub" and wanted.dtype.kind in "iub"
-    near = not exact and 0 < error < 1e-2
-    return [f"close, but the relative error is {error:.1g}"] if near else []
+    if exact or not 0 < np.max(error / np.maximum(abs(wanted), largest)) < 1e-2:
+        return []
+    wrong = ~tolerance.agrees(got, wanted)
+    own = np.where(wrong, error / np.where(wanted, abs(wanted), largest), 0.0)
+    worst = np.argmax(own)
+    if own[worst] < 1e-2:
+        return [f"close, but the relative error is {own[worst]:.1g}"]
+    told = f"but by {100 * own[worst]:.3g} % where {got[worst]:.3g} came"
+    return [f"wrong by little beside the largest entry, {told}"]
 
 
 def _at(indices: np.ndarray) -> str:
@@ -583,6 +612,7 @@ def _explain(pairs: list[_Pair], tolerance: _Tolerance) -> str:
 
 def _by_entry(wrong: list[_Pair], tolerance: _Tolerance) -> str:
     """Name the entries that are wrong where others are right."""
+    wrong = sorted(wrong, key=_size)  # the smallest is the one shown
     bad = [~tolerance.agrees(pair.got, pair.wanted) for pair in wrong]
     if any(entries.all() for entries in bad):
         return ""
@@ -689,6 +719,43 @@ def _diagnose(cases: list[_Case], tolerance: _Tolerance) -> str:
     return "; ".join(_item(names) + phrase for phrase, names in items.items())
 
 
+_PLAIN = {
+    r"takes (.+) positional arguments? but (\d+) \w+ given": (
+        r"it was called with \2 arguments, but takes \1"
+    ),
+    r"missing \d+ required .*arguments?: (.+)": r"it was called without \1",
+    r"unexpected keyword argument '(\w+)'": (
+        r"it was called with `\1=…`, which it does not take"
+    ),
+    r"NoneType": r"something is None (is a `return` missing?)",
+    r"'(\w+)' object is not callable": (
+        r"a function is wanted, and a value of type `\1` came"
+    ),
+    r"'?(\w+)'? object is not (?:iterable|subscriptable)": (
+        r"several values are wanted, and one of type `\1` came"
+    ),
+    r"non-iterable (\w+) object": (
+        r"several values are wanted, and one of type `\1` came"
+    ),
+    r"too many values to unpack \(expected (\d+).*\)": (
+        r"\1 values are wanted, and more came"
+    ),
+    r"not enough values to unpack \(expected (.+), got (\d+)\)": (
+        r"\1 values are wanted, and \2 came"
+    ),
+    r"truth value of an array": (
+        r"`if`, `max` and `and` take one number, and an array came: "
+        r"`np.where` and `np.maximum` take arrays"
+    ),
+    r"operand '(\w+)' does not support ufuncs": (
+        r"NumPy's functions do not take a value of type `\1`"
+    ),
+    r"matmul: .* 1 .*\(size (\d+) is different from (\d+)\)": (
+        r"matmul: the left has rows of \2 entries, the right has \1 rows"
+    ),
+}
+
+
 def _item(names: list[str]) -> str:
     """Name the parts that a phrase is about; the whole needs no name."""
     if names == [""]:
@@ -696,10 +763,24 @@ def _item(names: list[str]) -> str:
     return f"item{'s' * (len(names) > 1)} {', '.join(names)}: "
 
 
+def _plainly(error: BaseException) -> str:
+    """Put the messages that say least to a beginner into plain words."""
+    import re
+
+    if isinstance(error, KeyError):
+        return f"the key {error} is missing"
+    message = str(error)
+    for pattern, words in _PLAIN.items():
+        if found := re.search(pattern, message):
+            return found.expand(words)
+    return message
+
+
 def _raised(error: BaseException) -> str:
     """Say which exception came, even if its own message fails."""
     try:
-        return f"raises {type(error).__name__}: {error}"[:400].rstrip(": ")
+        told = f"{type(error).__name__}: {_plainly(error)}"
+        return f"raises {told}"[:400].rstrip(": ")
     except Exception:
         return f"raises {type(error).__name__}"
 
@@ -829,12 +910,17 @@ class _ByReference:
         if not told:
             return Verdict(key, "right")
         suspects = self.suspected(got)
+        example = _shown(self.telling(cases, told), self.tolerance)
         if told.endswith(_NO_IDEA) and suspects:
             told = told.removesuffix(_NO_IDEA) + suspects.pop(0)
-        wrong = [case for case in cases if _diagnose([case], self.tolerance)]
-        example = _shown(min(wrong, key=_size), self.tolerance)
         told = "; ".join([told, *suspects])
         return Verdict(key, "wrong", told, example)
+
+    def telling(self, cases: list[_Case], told: str) -> _Case:
+        """Choose the smallest wrong case, one that shows what is told."""
+        alone = [(_diagnose([case], self.tolerance), case) for case in cases]
+        wrong = [(own not in told, _size(c), c) for own, c in alone if own]
+        return min(wrong, key=lambda found: found[:2])[2]
 
     def suspected(self, got: list[Any]) -> list[str]:
         """Name the known mistakes that give what came."""
@@ -854,11 +940,6 @@ def _named_inputs(function: Any, row: tuple[Any, ...]) -> dict[str, Any]:
     ]
     return dict(zip(named, row, strict=True))
 
-
-def _size(case: _Case) -> int:
-    """Count the numbers that a case puts in."""
-    return sum(np.size(value) for value in case.inputs.values())
-
 # %% ../nbs/00_how_to_read.ipynb #955604d3
 class _ByJudge:
     """A check that hands the answer to a judge."""
@@ -871,9 +952,7 @@ class _ByJudge:
         try:
             message = _call(lambda: self.judge(answer), ())
         except (Exception, SystemExit) as error:
-            return Verdict(
-                key, "wrong", f"the judge's question {_raised(error)}"
-            )
+            return Verdict(key, "wrong", _blame(answer, error))
         if message is None:
             return Verdict(key, "right")
         if not isinstance(message, str):
@@ -882,6 +961,32 @@ class _ByJudge:
                 f"{key}: a judge returns None or a message, got {kind}"
             )
         return Verdict(key, "wrong", message or _NO_IDEA)
+
+# %% ../nbs/00_how_to_read.ipynb #a7459b81
+def _codes(answer: Any) -> set[Any]:
+    """Find the code that an answer consists of: functions, methods, parts."""
+    if isinstance(answer, (tuple, list)):
+        return set().union(*map(_codes, answer))
+    if isinstance(answer, (FunctionType, MethodType)):
+        return {answer.__code__}
+    owner = answer if isinstance(answer, type) else type(answer)
+    members = [m for base in owner.__mro__ for m in vars(base).values()]
+    return {m.__code__ for m in members if isinstance(m, FunctionType)}
+
+
+def _blame(answer: Any, error: BaseException) -> str:
+    """Say how an answer failed: inside itself, or by what it handed over."""
+    codes, trace = _codes(answer), error.__traceback__
+    told = _raised(error)
+    inside = "it was called with" in told
+    while trace is not None:
+        inside = inside or trace.tb_frame.f_code in codes
+        trace = trace.tb_next
+    function = isinstance(answer, (FunctionType, MethodType))
+    if inside:
+        return f"your {'function' if function else 'answer'} {told}"
+    came = "what your function returns" if function else _kind(answer)
+    return f"{came} does not serve here: it {told}"
 
 # %% ../nbs/00_how_to_read.ipynb #ff834b5f
 class Rejections:

@@ -1,5 +1,8 @@
 """The checking engine: every diagnosis, and nothing wrong ever passes."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import sympy
@@ -311,6 +314,108 @@ def test_a_judge_decides_and_what_an_answer_raises_counts_against_it():
     checks.add("00.2", judge=lambda f: False)
     with pytest.raises(TypeError, match="returns None or a message, got bool"):
         checks("00.2", 1)
+
+
+class Handing:
+    def __init__(self, h):
+        self.h = h
+
+    def forward(self, x):
+        return x / self.h
+
+
+def judge_pair(answer):
+    a, b = answer(1.0, 2.0)
+    return None if a == b else "they differ"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            lambda x, y: {}["N1"],
+            "your function raises KeyError: the key 'N1' is missing",
+        ),
+        (lambda x: x, "your function raises TypeError: it was called with 2 arguments"),
+        (lambda x, y, z: x, "it was called without 'z'"),
+        (lambda x, y: None, "what your function returns does not serve here"),
+        (lambda x, y: None, "something is None (is a `return` missing?)"),
+        (lambda x, y: x, "several values are wanted, and one of type `float` came"),
+        (lambda x, y: (x,), "2 values are wanted, and 1 came"),
+        (lambda x, y: (x, y, x), "2 values are wanted, and more came"),
+        (lambda x, y: np.ones(2) or 1, "`np.maximum` take arrays"),
+        (lambda x, y: np.ones((2, 3)) @ np.ones((2, 3)), "rows of 3 entries"),
+        (1.0, "a value of type `float` does not serve here"),
+        (1.0, "a function is wanted, and a value of type `float` came"),
+    ],
+)
+def test_what_an_answer_raises_is_laid_at_its_door_in_plain_words(answer, told):
+    checks = Checks("00")
+    checks.add("00.1", judge=judge_pair)
+    assert told in checks("00.1", answer).diagnosis
+    assert "judge" not in checks("00.1", answer).diagnosis
+
+
+def test_what_the_methods_of_an_answer_raise_is_its_own():
+    checks = Checks("00")
+    checks.add("00.1", judge=lambda layer: str(layer.forward(1.0) + 1)[:0] or None)
+    inside = checks("00.1", Handing(0)).diagnosis
+    assert inside.startswith("your answer raises ZeroDivisionError")
+    assert "type `int` does not serve here" in checks("00.1", 3).diagnosis
+    checks.add("00.2", judge=lambda pair: None if pair[0](1) else "no")
+    inside = checks("00.2", (lambda x: x / 0, 1)).diagnosis
+    assert inside.startswith("your answer raises ZeroDivisionError")
+
+
+RIGHT = [
+    Fraction(-5, 2), Decimal("-2.5"), np.float32(-2.5), np.float64(-2.5),
+    np.longdouble(-2.5), sympy.Rational(-5, 2), sympy.Float(-2.5), np.array(-2.5),
+    np.array(Fraction(-5, 2), dtype=object),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", RIGHT, ids=lambda number: type(number).__name__)
+def test_a_right_number_is_right_in_every_kind_of_number(number):
+    assert check(-2.5)(number)
+    assert check((1.0, -2.5))((Fraction(1), number))
+    assert check({"a": -2.5})({"a": number})
+    assert check(np.array([-2.5, -2.5]))([number, number])
+    rows = [(1.0,), (2.0,), (3.0,)]
+    assert check(lambda x: -2.5 if x > 1 else x, rows)(lambda x: number if x > 1 else x)
+    assert not check(-2.25)(number)
+    assert diagnosis(2.5, number).startswith("negated")
+    if not isinstance(number, np.ndarray):
+        assert check(number)(-2.5)  # as a reference, too
+
+
+def test_a_lost_tiny_entry_is_not_called_close():
+    wanted = np.array([1000.0, 4.25e-18])
+    lost = diagnosis(wanted, np.array([1000.0, 0.0]), atol=0.0)
+    assert "close" not in lost
+    assert "wrong by little beside the largest entry" in lost
+    assert "100 % where 0 came" in lost
+    near = diagnosis(wanted, wanted * 1.001, atol=0.0)
+    assert near.startswith("close, but the relative error is 0.001")
+
+
+def test_places_and_shapes_are_those_of_the_input_shown():
+    def half(x):
+        wrong = x.copy()
+        wrong[-1, -1] += 1
+        return wrong
+
+    rows = [
+        (np.arange(1.0, 1 + r * c).reshape(r, c),) for r, c in [(4, 3), (2, 2), (3, 5)]
+    ]
+    verdict = check(lambda x: x, rows)(half)
+    assert "at [1, 1]" in verdict.diagnosis
+    assert verdict.example["input"].count("\n") == 1
+    verdict = check(lambda x: x, rows)(lambda x: x[1:])
+    assert "shape (1, 2) where (2, 2)" in verdict.diagnosis
+    blown = lambda x: x / 0 if len(x) == 4 else x + x[0, 0] * x
+    verdict = check(lambda x: x, rows)(blown)
+    assert verdict.diagnosis.startswith("not finite: inf at [0, 0]")
+    assert "inf" in verdict.example["came"]
 
 
 # Nothing wrong passes, nothing crashes.
