@@ -208,9 +208,14 @@ def _array_words(array: np.ndarray, prefix: str) -> str:
     )
 
 
-def _listed(inputs: Mapping[str, Any]) -> str:
+def _listed(inputs: Mapping[str, Any], shapes: bool = False) -> str:
     """Write inputs as in a call, or below each other when one has lines."""
-    texts = [_words(value, f"{name} = ") for name, value in inputs.items()]
+    texts = [
+        f"{name} of shape {value.shape}"
+        if shapes and isinstance(value, np.ndarray)
+        else _words(value, f"{name} = ")
+        for name, value in inputs.items()
+    ]
     return ("\n" if any("\n" in text for text in texts) else ", ").join(texts)
 
 # %% ../nbs/00_how_to_read.ipynb #8bb00779
@@ -734,7 +739,7 @@ _PLAIN = {
     r"'?(\w+)'? object is not (?:iterable|subscriptable)": (
         r"several values are wanted, and one of type `\1` came"
     ),
-    r"non-iterable (\w+) object": (
+    r"(?:non-iterable|must be an iterable, not) (\w+)": (
         r"several values are wanted, and one of type `\1` came"
     ),
     r"too many values to unpack \(expected (\d+).*\)": (
@@ -785,6 +790,11 @@ def _raised(error: BaseException) -> str:
         return f"raises {type(error).__name__}"
 
 # %% ../nbs/00_how_to_read.ipynb #de449306
+def _equals(name: str) -> str:
+    """Begin a line about a named part; the whole needs no name."""
+    return f"{name} = " if name else ""
+
+
 @_quiet()
 def _shown(case: _Case, tolerance: _Tolerance) -> dict[str, str]:
     """Show a case in which an answer is wrong, its wrong parts alone."""
@@ -792,17 +802,14 @@ def _shown(case: _Case, tolerance: _Tolerance) -> dict[str, str]:
         faults = _faults([case], tolerance)
         parts = [p for p in _paired(case.got, case.wanted) if p[0] in faults]
     except Exception:
-        parts = [("", case.got, case.wanted)]
-    names = [f"{name} = " if name else "" for name, _, _ in parts]
-    came, wanted = (
-        "\n".join(
-            _words(part[k], n) for n, part in zip(names, parts, strict=True)
-        )
-        for k in (1, 2)
-    )
+        faults, parts = {}, [("", case.got, case.wanted)]
+    came = "\n".join(_words(got, _equals(name)) for name, got, _ in parts)
+    wanted = "\n".join(_words(c, _equals(name)) for name, _, c in parts)
     if not case.inputs:
         return {"came": came}
-    return {"input": _listed(case.inputs), "came": came, "wanted": wanted}
+    shapes = any("shape (" in phrase for phrase in faults.values())
+    inputs = _listed(case.inputs, shapes)
+    return {"input": inputs, "came": came, "wanted": wanted}
 
 # %% ../nbs/00_how_to_read.ipynb #8e02400a
 def _call(function: Callable[..., Any], row: tuple[Any, ...]) -> Any:
@@ -963,10 +970,11 @@ class _ByJudge:
         return Verdict(key, "wrong", message or _NO_IDEA)
 
 # %% ../nbs/00_how_to_read.ipynb #a7459b81
-def _codes(answer: Any) -> set[Any]:
+def _codes(answer: Any, depth: int = 3) -> set[Any]:
     """Find the code that an answer consists of: functions, methods, parts."""
     if isinstance(answer, (tuple, list)):
-        return set().union(*map(_codes, answer))
+        parts = answer if depth else ()
+        return set().union(*(_codes(part, depth - 1) for part in parts))
     if isinstance(answer, (FunctionType, MethodType)):
         return {answer.__code__}
     owner = answer if isinstance(answer, type) else type(answer)
@@ -978,7 +986,7 @@ def _blame(answer: Any, error: BaseException) -> str:
     """Say how an answer failed: inside itself, or by what it handed over."""
     codes, trace = _codes(answer), error.__traceback__
     told = _raised(error)
-    inside = "it was called with" in told
+    inside = bool(codes) and "it was called with" in told
     while trace is not None:
         inside = inside or trace.tb_frame.f_code in codes
         trace = trace.tb_next

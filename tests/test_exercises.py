@@ -346,6 +346,7 @@ def judge_pair(answer):
         (lambda x, y: np.ones(2) or 1, "`np.maximum` take arrays"),
         (lambda x, y: np.ones((2, 3)) @ np.ones((2, 3)), "rows of 3 entries"),
         (1.0, "a value of type `float` does not serve here"),
+        ([[[[[lambda: 1]]]]], "a list of length 1 does not serve here"),
         (1.0, "a function is wanted, and a value of type `float` came"),
     ],
 )
@@ -412,6 +413,7 @@ def test_places_and_shapes_are_those_of_the_input_shown():
     assert verdict.example["input"].count("\n") == 1
     verdict = check(lambda x: x, rows)(lambda x: x[1:])
     assert "shape (1, 2) where (2, 2)" in verdict.diagnosis
+    assert verdict.example["input"] == "x of shape (2, 2)"
     blown = lambda x: x / 0 if len(x) == 4 else x + x[0, 0] * x
     verdict = check(lambda x: x, rows)(blown)
     assert verdict.diagnosis.startswith("not finite: inf at [0, 0]")
