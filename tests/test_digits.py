@@ -49,6 +49,15 @@ def test_every_call_returns_arrays_of_its_own():
     assert labels.min() == 0
 
 
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8, None, complex, object, np.float16])
+def test_pixels_are_float64_or_float32_and_nothing_else(dtype):
+    for load in (load_digits, split_digits):
+        with pytest.raises(TypeError, match="wants dtype float64 or float32"):
+            load(dtype)
+    for good in (float, "float32", np.dtype(np.float64)):
+        assert load_digits(good)[0].dtype == np.dtype(good)
+
+
 def rows_of(x, y):
     return {row.tobytes() + bytes([digit]) for row, digit in zip(x, y, strict=True)}
 
