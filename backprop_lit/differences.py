@@ -414,7 +414,9 @@ class GradientReport:
         return self.error <= self.tolerance and not self.unchecked
 
     def __repr__(self) -> str:
-        verdict = "agrees" if self.error <= self.tolerance else "DISAGREES"
+        verdict = "agrees" if self else "INCOMPLETE"
+        if self.error > self.tolerance:
+            verdict = "DISAGREES"
         lines = [
             f"{verdict}: largest relative error {self.error:.1e}, "
             f"slopes compared: {len(self.compared)}",
@@ -443,9 +445,10 @@ class GradientReport:
             "nudged", "compared", "kinks", "worst at", "claimed", "measured",
             "relative error",
         ]
-        verdict = "The claimed slopes " + ("agree" if self else "DISAGREE")
+        agree = "agree" if self.error <= self.tolerance else "DISAGREE"
+        verdict = "The claimed slopes " + agree
         if self.unchecked:
-            verdict += f"; all kinks, not checked: {', '.join(self.unchecked)}"
+            verdict += f"; all kinks, NOT CHECKED: {', '.join(self.unchecked)}"
         rows = [self._row(name) for name in names]
         return str(table(rows, header, verdict)._repr_html_())
 
@@ -547,6 +550,20 @@ def _pair_claims(pair: Any, inputs: Any, rng: Any) -> Any:
     )
 
 # %% ../nbs/01_derivative.ipynb #eba4f08f
+def _claim_array(
+    name: str, claimed: Any, q: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return what is claimed as numbers, or say why they cannot be compared."""
+    own = np.asarray(claimed)
+    if own.dtype.kind not in "fiu":
+        raise TypeError(f"the gradient of {name} wants real numbers, "
+                        f"got {own.dtype}")
+    if own.shape != q.shape:
+        shapes = f"{q.shape}, its gradient {own.shape}"
+        raise ValueError(f"{name} has shape {shapes}")
+    return own.astype(np.float64)
+
+
 def _claims(
     subject: Any, inputs: Any, rng: Any, options: dict[str, Any]
 ) -> Any:
@@ -566,20 +583,6 @@ def _claims(
     return _function_claims(subject, *inputs)
 
 # %% ../nbs/01_derivative.ipynb #7c973693
-def _claim_array(
-    name: str, claimed: Any, q: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Return what is claimed as numbers, or say why they cannot be compared."""
-    own = np.asarray(claimed)
-    if own.dtype.kind not in "fiu":
-        raise TypeError(f"the gradient of {name} wants real numbers, "
-                        f"got {own.dtype}")
-    if own.shape != q.shape:
-        shapes = f"{q.shape}, its gradient {own.shape}"
-        raise ValueError(f"{name} has shape {shapes}")
-    return own.astype(np.float64)
-
-
 def gradcheck(
     subject: Any,
     *inputs: Any,

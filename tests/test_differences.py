@@ -287,7 +287,7 @@ def test_an_array_of_kinks_alone_makes_the_report_false():
     assert not report
     assert report.unchecked == ["input 2"]
     assert "NOT CHECKED: input 2" in repr(report)
-    assert "not checked: input 2" in report._repr_html_()
+    assert "NOT CHECKED: input 2" in report._repr_html_()
 
 
 def test_slopes_that_are_all_zero_are_named():
