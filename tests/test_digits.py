@@ -49,7 +49,10 @@ def test_every_call_returns_arrays_of_its_own():
     assert labels.min() == 0
 
 
-@pytest.mark.parametrize("dtype", [int, bool, np.uint8, None, complex, object, np.float16])
+OTHERS = [int, bool, np.uint8, None, complex, object, np.float16]
+
+
+@pytest.mark.parametrize("dtype", OTHERS)
 def test_pixels_are_float64_or_float32_and_nothing_else(dtype):
     for load in (load_digits, split_digits):
         with pytest.raises(TypeError, match="wants dtype float64 or float32"):
