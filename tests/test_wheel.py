@@ -33,7 +33,8 @@ def test_it_installs_in_an_empty_environment(wheel, tmp_path):
     install = [python, "-m", "pip", "install", "--quiet", str(wheel)]
     subprocess.run(install, check=True, cwd=tmp_path)
     code = (
-        "import backprop_lit as b; m = b.Sequential(b.Linear(2, 3, rng=0), b.Tanh());"
+        "import backprop_lit as b, numpy as np; rng = np.random.default_rng(0);"
+        "m = b.Sequential(b.Linear(2, 3, rng=rng), b.Tanh());"
         "print(b.__version__, m.theta.size, b.load_digits()[0].shape)"
     )
     ran = subprocess.run(
