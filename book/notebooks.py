@@ -8,6 +8,7 @@ import hashlib
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -56,7 +57,7 @@ def imported(source: str) -> set[str]:
             base = "backprop_lit" if node.level else node.module or ""
             if node.level and node.module:
                 base += f".{node.module}"
-            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+            names |= {f"{base}.{alias.name}" for alias in node.names}
     parts = (name.split(".") for name in names if name.startswith("backprop_lit"))
     return {module_of(part[1]) if len(part) > 1 else "__init__" for part in parts}
 
@@ -74,10 +75,18 @@ def module_of(name: str) -> str:
 @functools.cache
 def public_names() -> dict[str, tuple[str, ...]]:
     """The table in `__init__` that says which module each public name lives in."""
-    for node in ast.parse((PACKAGE / "__init__.py").read_text("utf8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_names":
-            return ast.literal_eval(node.value)
-    return {}
+    return literal("__init__", "_names")
+
+
+def literal(module: str, name: str) -> Any:
+    """The value that a module of the package gives to a name, without importing it."""
+    for node in ast.parse((PACKAGE / f"{module}.py").read_text("utf8")).body:
+        targets = {ast.Assign: "targets", ast.AnnAssign: "target"}.get(type(node))
+        named = getattr(node, targets or "", [])
+        for target in named if isinstance(named, list) else [named]:
+            if ast.unparse(target) == name:
+                return ast.literal_eval(node.value)  # type: ignore[attr-defined]
+    raise ValueError(f"{module}.py gives no value to {name}")
 
 
 def closure(modules: set[str]) -> set[str]:
@@ -144,12 +153,38 @@ def read(text: str) -> nbformat.NotebookNode:
     return nb
 
 
-def title(path: Path) -> str:
-    """The first heading of a notebook."""
+def names_on(path: Path) -> dict[str, str]:
+    """Public names that a notebook means wherever it writes them, with their modules.
+
+    They are imported there or exported from there, and no other cell binds them.
+    """
+    meant: dict[str, str] = {}
+    bound: set[str] = set()
     for cell in nbformat.read(path, 4).cells:
-        if match := re.match(r"#\s+(.+)", cell.source):
-            return match[1].strip()
-    raise ValueError(f"{path.name} has no title")
+        found, code = directives(cell.source)
+        if cell.cell_type != "code":
+            continue
+        if module := found.get("default_exp"):
+            meant |= dict.fromkeys(literal(module, "__all__"), module)
+        for node in ast.walk(ast.parse(plain(code))):
+            if isinstance(node, ast.ImportFrom) and imported(ast.unparse(node)):
+                home = (node.module or "").removeprefix("backprop_lit").lstrip(".")
+                names = {alias.name for alias in node.names if not alias.asname}
+                meant |= {name: home or module_of(name) for name in names}
+            elif isinstance(node, ast.arg):
+                bound.add(node.arg)
+            elif "export" not in found:
+                bound |= binds(node)
+    return {name: home for name, home in meant.items() if name not in bound}
+
+
+def binds(node: ast.AST) -> set[str]:
+    """The name that a piece of Python binds, if it binds one."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return {node.id}
+    return set()
 
 
 def chapters() -> dict[str, Path]:

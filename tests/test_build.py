@@ -35,7 +35,7 @@ def test_directives_never_reach_the_reader():
 @pytest.fixture
 def small_package(tmp_path, monkeypatch):
     files = {
-        "__init__": "_names = {'first': ('a',), 'second': ('b',)}",
+        "__init__": "_names: dict = {'first': ('a',), 'second': ('b',)}",
         "first": "a = 1",
         "second": "def b():\n    from .first import a\n    return a",
         "third": "c = 3",
@@ -59,6 +59,17 @@ def test_an_edit_touches_the_chapters_that_depend_on_it_and_no_others(small_pack
     after = {name: notebooks.key(nb) for name, nb in pages.items()}
     changed = {name for name in pages if before[name] != after[name]}
     assert changed == {"first", "through"}
+
+
+def test_the_table_of_names_is_read():
+    assert "Linear" in notebooks.public_names()["network"]
+    assert notebooks.imported("from backprop_lit import Linear") == {"network"}
+
+
+def test_a_name_that_a_page_binds_anew_is_no_door(tmp_path):
+    source = "from backprop_lit.network import Linear, Sequential\nLinear = 3"
+    path = write(tmp_path / "page.ipynb", notebook(source))
+    assert notebooks.names_on(path) == {"Sequential": "network"}
 
 
 def test_a_failing_cell_and_a_line_on_stderr_name_notebook_and_cell(tmp_path):

@@ -100,6 +100,14 @@ def test_no_internal_link_is_dead(page):
             assert unquote(target.fragment) in parsed(file).ids, link
 
 
+def test_a_name_in_the_code_leads_to_its_entry_and_the_entry_to_its_cell():
+    page, api = (SITE / f"nbs/{n}.html" for n in ("08_matrices", "api"))
+    assert 'href="api.html#backprop_lit.network.Linear"' in page.read_text("utf8")
+    homes = re.findall(r'href="08_matrices.html#(cell-\w+)"', api.read_text("utf8"))
+    assert homes
+    assert set(homes) <= parsed("nbs/08_matrices.html").ids
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_no_directive_and_no_bad_tex_is_printed(page):
     text = (SITE / page).read_text("utf8")
