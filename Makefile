@@ -35,11 +35,12 @@ book/node_modules/.package-lock.json: book/package-lock.json $(READY)
 	cd book && npm ci --silent
 	touch $@
 
-# nbdev also writes an index for its own documentation pages, which we do not use.
+# nbdev also writes an index for its own documentation pages, which we do not use,
+# and writes pyproject.toml as it was: that is no reason to install again.
 $(VENV)/.exported: $(wildcard nbs/*.ipynb) $(VENV)/.installed
 	nbdev-export
 	rm -f backprop_lit/_modidx.py
-	touch $@
+	touch $(VENV)/.installed $@
 
 export: $(VENV)/.exported
 
