@@ -278,6 +278,7 @@ def site_options(app: Sphinx, config: Any) -> None:
     if repository:
         config.html_theme_options = config.html_theme_options | {
             "repository_url": repository,
+            "repository_branch": os.environ.get("BOOK_BRANCH", "main"),
             "path_to_docs": "",
             "use_repository_button": True,
             "use_edit_page_button": True,
@@ -289,6 +290,7 @@ def site_options(app: Sphinx, config: Any) -> None:
         }
     if address:
         config.html_baseurl = config.ogp_site_url = address
+        config.ogp_social_cards = {"enable": False}  # they cannot draw an SVG logo
 
 
 def write_palette(app: Sphinx, error: Exception | None) -> None:
