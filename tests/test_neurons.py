@@ -107,7 +107,7 @@ def test_nudging_a_bias_measures_v(seed):
     np.testing.assert_allclose([v[j] for j in b], slow, rtol=1e-6, atol=1e-9)
 
 
-def test_the_numbers_of_the_storyboard_are_exact():
+def test_the_numbers_of_the_sample_network_are_exact():
     neurons, x, y, w, b = sample_network()
     loss_part, ones = loss_neurons(y)
     d, h = forward_sweep(neurons | loss_part, x, w | ones, b)
