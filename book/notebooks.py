@@ -24,7 +24,7 @@ TAGS = {
     "solution": ["hide-cell", "solution"],
     "export": ["export"],
 }
-PROMPTS = {"solution": "Solution", "code-fold": "Code"}
+PROMPTS = {"solution": "solution", "code-fold": "code"}
 
 
 def notebooks() -> list[Path]:
@@ -145,8 +145,8 @@ def read(text: str) -> nbformat.NotebookNode:
             tags.add("remove-cell")
         for name in PROMPTS.keys() & found.keys():
             cell.metadata["mystnb"] = {
-                "code_prompt_show": f"Show {PROMPTS[name].lower()}",
-                "code_prompt_hide": f"Hide {PROMPTS[name].lower()}",
+                "code_prompt_show": f"Show {PROMPTS[name]}",
+                "code_prompt_hide": f"Hide {PROMPTS[name]}",
             }
         cell.metadata["tags"] = sorted(tags | set(cell.metadata.get("tags", [])))
         cell.metadata["cellid"] = cell.get("id", "")
