@@ -682,15 +682,27 @@ def _pair(name: str, case: _Case, got: Any, wanted: Any) -> _Pair:
         raise _MismatchError(_item([name]) + str(mismatch)) from None
 
 # %% ../nbs/00_how_to_read.ipynb #b1014092
-@_quiet()
-def _faults(cases: list[_Case], tolerance: _Tolerance) -> dict[str, str]:
-    """Explain each part of an answer that is wrong."""
+def _parts(cases: list[_Case]) -> dict[str, list[_Pair]]:
+    """Gather each part of an answer over all cases."""
     parts: dict[str, list[_Pair]] = {}
     for case in cases:
         for name, got, wanted in _paired(case.got, case.wanted):
             parts.setdefault(name, []).append(_pair(name, case, got, wanted))
-    told = {name: _explain(pairs, tolerance) for name, pairs in parts.items()}
+    return parts
+
+
+@_quiet()
+def _faults(cases: list[_Case], tolerance: _Tolerance) -> dict[str, str]:
+    """Explain each part of an answer that is wrong."""
+    told = {n: _explain(pairs, tolerance) for n, pairs in _parts(cases).items()}
     return {name: phrase for name, phrase in told.items() if phrase}
+
+
+@_quiet()
+def _agree(cases: list[_Case], tolerance: _Tolerance) -> bool:
+    """Tell whether an answer is right, without a word on what is wrong."""
+    pairs = [pair for part in _parts(cases).values() for pair in part]
+    return all(_right(pair, tolerance) for pair in pairs)
 
 
 def _reordered(cases: list[_Case], tolerance: _Tolerance) -> bool:
@@ -701,7 +713,7 @@ def _reordered(cases: list[_Case], tolerance: _Tolerance) -> bool:
             turned = [
                 c._replace(got=tuple(c.got[k] for k in order)) for c in cases
             ]
-            if not _faults(turned, tolerance):
+            if _agree(turned, tolerance):
                 return True
         except (_MismatchError, LookupError, TypeError):
             continue
@@ -867,6 +879,13 @@ class _ByReference:
         """Say what is wrong; empty if nothing is."""
         return _diagnose(self.cases(got, wanted), self.tolerance)
 
+    def agree(self, got: list[Any], wanted: list[Any]) -> bool:
+        """Tell whether two lists of results are the same."""
+        try:
+            return _agree(self.cases(got, wanted), self.tolerance)
+        except Exception:
+            return False
+
     def refuse(self, again: list[Any]) -> None:
         """Raise if the exercise could not tell right from wrong."""
         cases = self.cases(self.wanted, self.wanted)
@@ -934,7 +953,7 @@ class _ByReference:
         return [
             f"suspected: {name}"
             for name, results in self.suspects.items()
-            if not self.diagnose(got, results)
+            if self.agree(got, results)
         ]
 
 
