@@ -150,3 +150,12 @@ def test_no_filler(path):
     text = re.sub(r"`[^`]*`|\$[^$]*\$", "", prose(path)).lower()
     for word in ("simply", "obviously", "it is easy to see", "trivially", "clearly,"):
         assert word not in text, word
+
+
+@named(PATHS)
+def test_array_formulas_stand_beside_their_shapes(path):
+    shape = re.compile(r"\([a-z\\_{}·\d` $]+,[^()]*\)|\bcolumns?\b|\\times")
+    for source in cells(path, "markdown"):
+        for formula in re.findall(r"\$\$(.*?)\$\$", source, re.S):
+            if re.search(r"\\top\b|\\circ\b|\\odot\b", formula):
+                assert shape.search(source), formula
