@@ -788,7 +788,7 @@ def _cards(names: Iterable[str], colors: Mapping[Any, str], *,
 
 def _columns(columns: Sequence[Sequence[str]], cards: Mapping[str, Vertex],
              gap: float) -> list[Vertex]:
-    step = 2 * max(card.extent()[1] for card in cards.values()) + 30
+    step = 2 * max(card.extent()[1] for card in cards.values()) + 46
     x, placed = 0.0, []
     for column in columns:
         half = max((cards[name].extent()[0] for name in column), default=0)
