@@ -5,7 +5,8 @@
 # %% ../nbs/03_graph.ipynb #44c3c8ec
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
 from operator import attrgetter, mul
 from typing import Any
@@ -100,6 +101,9 @@ class Node:
 # %% ../nbs/03_graph.ipynb #50556688
 def _one_number(value: Any, who: str) -> Any:
     """Return a finite real number, or say what came instead."""
+    kind = type(value)  # nearly every leaf is one of these two
+    if kind is int or (kind is float and isfinite(value)):
+        return value
     shape = getattr(value, "shape", ())
     if isinstance(value, (np.generic, np.ndarray)) and not shape:
         value = value.item()  # Python's numbers are faster, and do not wrap
@@ -175,6 +179,9 @@ class Rule:
         return Node(h, self, nodes, slopes)
 
 # %% ../nbs/03_graph.ipynb #49efe209
+_blank = object.__new__  # a node without the checks of a leaf
+
+
 class _Unary(Rule):
     """A rule with one input: what `Rule` does, written out."""
 
@@ -182,8 +189,13 @@ class _Unary(Rule):
         if type(a) is not Node:
             return self.forward(a)
         value = a.value
-        h = self.forward(value)
-        return Node(h, self, (a,), (self.derivatives[0](h, value),))
+        node = _blank(Node)
+        node.value = h = self.forward(value)
+        node.rule = self
+        node.inputs = (a,)
+        node.slopes = (self.derivatives[0](h, value),)
+        node.level = a.level + 1
+        return node
 
 
 class _Binary(Rule):
@@ -197,10 +209,15 @@ class _Binary(Rule):
         elif type(b) is not Node:
             b = Node(b)
         left, right = a.value, b.value
-        h = self.forward(left, right)
         by_a, by_b = self.derivatives
-        slopes = (by_a(h, left, right), by_b(h, left, right))
-        return Node(h, self, (a, b), slopes)
+        node = _blank(Node)
+        node.value = h = self.forward(left, right)
+        node.rule = self
+        node.inputs = (a, b)
+        node.slopes = (by_a(h, left, right), by_b(h, left, right))
+        one, two = a.level, b.level
+        node.level = (one if one > two else two) + 1
+        return node
 
 # %% ../nbs/03_graph.ipynb #8fbf2902
 def _power_by_base(h: Any, a: Any, b: Any) -> Any:
@@ -234,13 +251,22 @@ class _Power(_Binary):
     def __call__(self, a: Any, b: Any) -> Any:
         if type(a) is not Node or type(b) is Node:
             return super().__call__(a, b)
-        held = _one_number(b, "power")
-        rule = _Unary(
-            f"power {held}",
-            lambda a: a**held,
-            lambda h, a: _power_by_base(h, a, held),
-        )
-        return rule(a)
+        kind = type(b)
+        plain = kind is int or kind is float
+        return (_held_power if plain else _new_held_power)(b)(a)
+
+
+def _new_held_power(b: Any) -> Rule:
+    """Return the rule a**b for a plain exponent."""
+    held = _one_number(b, "power")
+    return _Unary(
+        f"power {held}",
+        lambda a: a**held,
+        lambda h, a: _power_by_base(h, a, held),
+    )
+
+
+_held_power = lru_cache(typed=True)(_new_held_power)
 
 # %% ../nbs/03_graph.ipynb #6560f808
 #                  name        h                      ∂h/∂a, below ∂h/∂b
@@ -274,6 +300,39 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
     log, sqrt, sin, cos, tanh, sigmoid, relu, absolute,
 )}
 
+# %% ../nbs/03_graph.ipynb #9d3b7881
+def _add_nodes(self: Node, other: Any) -> Node:
+    """Record a sum: what the rule `add` does, written out."""
+    if type(other) is not Node:
+        return add(self, other)
+    node = _blank(Node)
+    node.value = self.value + other.value
+    node.rule = add
+    node.inputs = (self, other)
+    node.slopes = (1, 1)
+    one, two = self.level, other.level
+    node.level = (one if one > two else two) + 1
+    return node
+
+
+def _multiply_nodes(self: Node, other: Any) -> Node:
+    """Record a product: what the rule `multiply` does, written out."""
+    if type(other) is not Node:
+        return multiply(self, other)
+    a, b = self.value, other.value
+    node = _blank(Node)
+    node.value = a * b
+    node.rule = multiply
+    node.inputs = (self, other)
+    node.slopes = (b, a)
+    one, two = self.level, other.level
+    node.level = (one if one > two else two) + 1
+    return node
+
+
+Node.__add__ = _add_nodes  # type: ignore[method-assign]
+Node.__mul__ = _multiply_nodes  # type: ignore[method-assign]
+
 # %% ../nbs/03_graph.ipynb #70cf8d26
 def topological_order(e: Node) -> list[Node]:
     """Return all that `e` is made of, every node after its inputs.
@@ -298,13 +357,14 @@ def topological_order(e: Node) -> list[Node]:
     >>> topological_order(a * a + 1)
     [Node(1), Node(3.0), Node(9.0), Node(10.0)]
     """
-    found, seen = [e], {e}
+    found, leaves, seen = [e], [], {e}
     for node in found:  # grows while it is walked
         for x in node.inputs:
             if x not in seen:
                 seen.add(x)
-                found.append(x)
-    return sorted(found, key=attrgetter("level"))
+                (found if x.inputs else leaves).append(x)
+    found.sort(key=attrgetter("level"))
+    return leaves + found
 
 # %% ../nbs/03_graph.ipynb #5a2311e4
 def replay(
@@ -355,7 +415,7 @@ def replay(
 # %% ../nbs/03_graph.ipynb #f3e387f0
 def sweep(
     order: Sequence[Node],
-    slopes: Sequence[Iterable[Any]],
+    slopes: Sequence[Sequence[Any]],
     start: Any = 1,
 ) -> dict[Node, Any]:
     """Sweep backward: hand v, times the slope, down every edge, and add.
@@ -364,8 +424,9 @@ def sweep(
     ----------
     order : sequence of Node
         As `topological_order` returns it; the last one is e.
-    slopes : sequence of iterables
-        For each node of `order`, one number or array per input.
+    slopes : sequence of sequences
+        For each node of `order`, one number or array per input; none at all
+        where the sweep is to end.
     start : number or array
         The v of e.
 
@@ -388,10 +449,16 @@ def sweep(
     v = dict.fromkeys(order, 0)
     v[order[-1]] = start
     for node, local in zip(reversed(order), reversed(slopes), strict=True):
-        v_node = v[node]
-        # a node that was cut has inputs, and no slopes
-        for x, slope in zip(node.inputs, local, strict=False):
-            v[x] += v_node * slope
+        if len(local) == 2:  # most steps: the loop below, written out
+            v_node = v[node]
+            a, b = node.inputs
+            by_a, by_b = local
+            v[a] += v_node * by_a
+            v[b] += v_node * by_b
+        elif local:  # a leaf has no slopes, nor has a node that was cut
+            v_node = v[node]
+            for x, slope in zip(node.inputs, local, strict=True):
+                v[x] += v_node * slope
     return v
 
 

@@ -1,13 +1,26 @@
 """Forward and backward of a scalar graph, against micrograd: goal, five times.
 
 The program is that of micrograd's demo: a 2-16-16-1 network with relu, the
-hinge loss of a few samples, and a penalty on the squared parameters. Both
-sides compute the same numbers, which is checked. Ours runs it twice: in the
-same small steps, and with one node per neuron (`weighted_sum`).
+hinge loss of the samples, and a penalty on the squared parameters. The loss
+is recorded anew in each step, and swept back; nothing is updated. Both sides
+run the same text, with the neuron as micrograd writes it, sum(w * x, …, b),
+and compute the same gradients, which is checked. The demo has 100 samples;
+20 and 1 are smaller graphs of the same kind, and the expression of
+micrograd's README is the smallest: 25 steps.
 
-Separate processes, interleaved; each reports its mean time per step, so that
-the garbage collector is paid for; medians over the rounds. micrograd comes
-from PyPI into a temporary folder: python bench/bench_graph.py
+The goal is for the demo's program. Below it nothing is promised: where a
+graph fits the cache and gives the collector nothing to do, recording a step
+costs us about as much as one Python call and one small object with two
+tuples, and that is a third of what it costs micrograd, not a fifth.
+
+A third contender writes the neuron as one node, `weighted_sum(w, x, b)`.
+That is the same function and not the same text: no `sum` of ours finds it by
+itself. It is reported beside the others, and is no part of the goal.
+
+Separate processes, interleaved; each reports the CPU time per step, so that
+the garbage collector is paid for and a neighbor is not; medians over the
+rounds. micrograd comes from PyPI into a temporary folder:
+python bench/bench_graph.py
 """
 
 from __future__ import annotations
@@ -22,7 +35,8 @@ from itertools import pairwise
 
 ROUNDS, SECONDS, GOAL = 5, 1.5, 5.0
 SIZES = (2, 16, 16, 1)
-SAMPLES = (1, 20)
+SAMPLES = (0, 1, 20, 100)  # 0 stands for the README's expression
+HELD = (20, 100)  # to the goal
 
 
 def contender(name):
@@ -50,9 +64,31 @@ def small_steps(weights, xs, bias):
     return sum((w * x for w, x in zip(weights, xs, strict=True)), bias)
 
 
+def readme_step(leaf, relu, gradient):
+    """Return a function that takes a step of micrograd's README."""
+
+    def step():
+        a, b = leaf(-4.0), leaf(2.0)
+        c = a + b
+        d = a * b + b**3
+        c += c + 1
+        c += 1 + c + (-a)
+        d += d * 2 + relu(b + a)
+        d += 3 * d + relu(b - a)
+        e = c - d
+        f = e**2
+        g = f / 2.0
+        g += 10.0 / f
+        return gradient(g, [a, b])
+
+    return step
+
+
 def make_step(name, samples):
     """Build the network and return a function that takes one step."""
     leaf, weighted, relu, gradient = contender(name)
+    if not samples:
+        return readme_step(leaf, relu, gradient)
     rng = random.Random(0)
     layers = [
         [([leaf(rng.uniform(-1, 1)) for _ in range(wide)], leaf(0.1))
@@ -83,14 +119,14 @@ def make_step(name, samples):
 
 
 def measure(name, samples):
-    """Print the mean time of a step in microseconds, and a checksum."""
+    """Print a step's mean CPU time in microseconds, and a checksum."""
     step = make_step(name, samples)
     checksum = sum(k * g for k, g in enumerate(step()))
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS:
+    start, steps = time.process_time(), 0
+    while time.process_time() - start < SECONDS:
         step()
         steps += 1
-    print(1e6 * (time.perf_counter() - start) / steps, checksum)
+    print(1e6 * (time.process_time() - start) / steps, checksum)
 
 
 def run(name, samples, folder):
@@ -120,11 +156,13 @@ def main() -> int:
                 name: statistics.median(r["micrograd"][0] / r[name][0] for r in rounds)
                 for name in ("small", "neurons")
             }
-            print(f"{samples:3} samples: micrograd {times['micrograd']:.0f} µs; "
-                  f"the same small steps {times['small']:.0f} µs "
-                  f"({ratios['small']:.1f} times as fast); one node per neuron "
-                  f"{times['neurons']:.0f} µs ({ratios['neurons']:.1f} times)")
-            failed |= ratios["neurons"] < GOAL
+            title = f"{samples} samples" if samples else "README"
+            print(f"{title:>11}: micrograd {times['micrograd']:.0f} µs; "
+                  f"the same text {times['small']:.0f} µs "
+                  f"({ratios['small']:.1f} times as fast)", end="")
+            print(f"; one node per neuron {times['neurons']:.0f} µs "
+                  f"({ratios['neurons']:.1f} times)" if samples else "")
+            failed |= samples in HELD and ratios["small"] < GOAL
     return failed
 
 
