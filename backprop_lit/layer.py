@@ -39,9 +39,10 @@ def check_shape(
     Raises
     ------
     TypeError
-        If ``array`` is no array, or holds integers, truth values or text:
-        an integer cannot be nudged, so it has no v. Arrays of objects are
-        trusted to hold proof numbers.
+        If ``array`` is no plain array (a matrix and a masked array multiply
+        and add by rules of their own), or holds integers, truth values or
+        text: an integer cannot be nudged, so it has no v. Arrays of objects
+        are trusted to hold proof numbers.
     ValueError
         If the shape is another one, or empty where a word stands.
 
@@ -56,8 +57,9 @@ def check_shape(
     Traceback (most recent call last):
     ValueError: Linear(64 → 32) wants x of shape (n, 64), got (8, 63)
     """
-    if not isinstance(array, (np.ndarray, np.generic)):
-        raise TypeError(f"{layer} wants {name} as a NumPy array, "
+    odd = isinstance(array, (np.matrix, np.ma.MaskedArray))  # * means another
+    if odd or not isinstance(array, (np.ndarray, np.generic)):
+        raise TypeError(f"{layer} wants {name} as a plain NumPy array, "
                         f"got {type(array).__name__}")
     if array.dtype.kind not in "fcO":
         raise TypeError(f"{layer} wants {name} of floating-point numbers, "

@@ -211,7 +211,7 @@ U = np.ones((3, 2))
     (MSELoss(), np.ones(2) * 1j, np.ones(2), TypeError, "real u, got complex128"),
     (BCEWithLogitsLoss(), U * 1j, U, TypeError, "real u, got complex128"),
     (CrossEntropyLoss(), U * 1j, np.zeros(3, int), TypeError, "real u"),
-    (MSELoss(), [1.0], [1.0], TypeError, "u as a NumPy array"),
+    (MSELoss(), [1.0], [1.0], TypeError, "u as a plain NumPy array"),
     (MSELoss(), np.ones(2), np.array(["a", "b"]), TypeError, "y that fits"),
     (MSELoss(), np.ones(2), np.ones(2) * 1j, TypeError, "got complex128"),
     (BCEWithLogitsLoss(), U, 2 * U, ValueError, "y between 0 and 1, got 2.0"),
