@@ -258,7 +258,11 @@ def _exponential(a: Number) -> Number:
         return left * right if a.operation == "+" else left / right
     if a.operation == "*" and _holds_log(a):
         factor, log = sorted(a.inputs, key=_holds_log)
-        return _whole_power(_exponential(log), int(factor.value))
+        if factor.operation == "constant":
+            return _whole_power(_exponential(log), int(factor.value))
+        parts = [_exponential(b * log) for b in factor.inputs]
+        return operator.truediv(*parts) if factor.operation == "-" else (
+            operator.mul(*parts))
     return lift(0) if a.sample == -math.inf else _combine("exp", a)
 
 
@@ -267,10 +271,16 @@ def _holds_log(a: Number) -> bool:
     if a.operation in ("+", "-"):
         return any(map(_holds_log, a.inputs))
     if a.operation == "*":
-        whole = [b.operation == "constant" and b.value.denominator == 1
-                 for b in a.inputs]
-        return any(whole) and any(map(_holds_log, a.inputs))
+        factor, log = sorted(a.inputs, key=_holds_log)
+        return _holds_log(log) and _holds_whole(factor)
     return a.operation == "log"
+
+
+def _holds_whole(a: Number) -> bool:
+    """Whether it is a whole number, or a sum with one, as b - 1 is."""
+    if a.operation in ("+", "-"):
+        return any(map(_holds_whole, a.inputs))
+    return a.operation == "constant" and a.value.denominator == 1
 
 
 def _compare(relation: Callable, a: Number, b: Any) -> bool:
@@ -347,6 +357,17 @@ def _order(numbers: list) -> list:
             stack.append((number, True))
             stack.extend((a, False) for a in reversed(number.inputs))
     return list(done)
+
+
+def _within(number: Number, most: int) -> bool:
+    """Whether it is made of no more parts than that; stops counting there."""
+    found, seen = [number], {number}
+    for part in found:
+        found += [a for a in part.inputs if a not in seen]
+        seen.update(part.inputs)
+        if len(seen) > most:
+            return False
+    return True
 
 
 def _expressions(numbers: list) -> list:
@@ -594,10 +615,11 @@ class _Field:
     """Residues modulo one prime: a floor of the tower."""
 
     def __init__(self, rng: Any, prime: int, omega: int, below: Any,
-                 strict: bool) -> None:
+                 strict: bool, split: bool) -> None:
         self.rng, self.prime, self.omega = rng, prime, omega
-        self.below, self.strict = below, strict
+        self.below, self.strict, self.split = below, strict, split
         self.values: dict = {}
+        self.logs: dict = {}
         self.drawn: dict = {}
 
     def draw(self, *key: Any) -> int:
@@ -627,6 +649,19 @@ class _Field:
         square = self.exponential(number, 2)
         return (square - 1) * self.power(square + 1, -1)
 
+    def logarithm(self, number: Number, a: int) -> int:
+        """ln of the absolute value, with products taken apart."""
+        logs = [self.logs[b] for b in number.inputs]
+        if number.operation == "*":
+            return logs[0] + logs[1]
+        if number.operation == "/":
+            return logs[0] - logs[1]
+        if number.operation in ("**", "sqrt"):
+            return (number.value or self.power(2, -1)) * logs[0]
+        if number.operation == "exp":
+            return self.values[number.inputs[0]]
+        return self.draw("log", min(a, self.prime - a))
+
     def circle(self, a: int) -> tuple[int, int]:
         sign, key = (1, a) if 2 * a < self.prime else (-1, self.prime - a)
         half = self.draw("circle", key) if key else 0
@@ -635,7 +670,10 @@ class _Field:
 
     def residue(self, number: Number) -> int:
         inputs = [self.values[a] for a in number.inputs]
-        return _RESIDUES[number.operation](self, number, *inputs) % self.prime
+        a = _RESIDUES[number.operation](self, number, *inputs) % self.prime
+        if self.split:
+            self.logs[number] = self.logarithm(number, a) % self.prime
+        return a
 
 
 _RESIDUES: dict = {
@@ -650,7 +688,8 @@ _RESIDUES: dict = {
     "sqrt": lambda field, h, a: field.root(a),
     "exp": lambda field, h, a: field.exponential(h.inputs[0]),
     "tanh": lambda field, h, a: field.tanh(h.inputs[0]),
-    "log": lambda field, h, a: field.draw("log", a),
+    "log": lambda field, h, a: (
+        field.logs[h.inputs[0]] if field.split else field.draw("log", a)),
     "arctan": lambda field, h, a: field.draw("arctan", a),
     "sin": lambda field, h, a: field.circle(a)[0],
     "cos": lambda field, h, a: field.circle(a)[1],
@@ -660,9 +699,10 @@ _RESIDUES: dict = {
 class _Tower:
     """Floors of residues; an exponential lives above its exponent."""
 
-    def __init__(self, rng: np.random.Generator, strict: bool = True) -> None:
-        self.rng, self.strict = rng, strict
-        self.floors = [_Field(rng, _MERSENNE, 1, None, strict)]
+    def __init__(self, rng: np.random.Generator, strict: bool = True,
+                 split: bool = False) -> None:
+        self.rng, self.strict, self.split = rng, strict, split
+        self.floors = [_Field(rng, _MERSENNE, 1, None, strict, split)]
 
     def floor(self, height: int) -> _Field:
         while len(self.floors) <= height:
@@ -674,8 +714,8 @@ class _Tower:
             factor = _FACTORS[len(self.floors) - 1]
             prime = factor * below.prime + 1
             omega = pow(3, factor, prime)
-            self.floors.append(
-                _Field(self.rng, prime, omega, below, self.strict))
+            self.floors.append(_Field(self.rng, prime, omega, below,
+                                      self.strict, self.split))
         return self.floors[height]
 
     def residues(self, numbers: list) -> list:
@@ -731,31 +771,45 @@ def vanish(numbers: list, rng: np.random.Generator, draws: int = 2) -> list:
     ...        np.random.default_rng(0))
     [True, False]
     """
-    zero = _survive(numbers, list(range(len(numbers))), rng, draws)
-    roots = [k for k in zero if _holds_root(numbers[k])]
-    kept = set(_survive(numbers, roots, rng, 40))
-    return [k in zero and (k not in roots or k in kept)
-            for k in range(len(numbers))]
+    places = range(len(numbers))
+    zero = _survive(numbers, places, rng, draws)
+    logs = _holding("log", numbers, [k for k in places if k not in zero])
+    zero += _survive(numbers, logs, rng, draws, split=True)
+    return [k in zero for k in places]
 
 
-def _survive(numbers: list, places: list, rng: np.random.Generator,
-             draws: int) -> list:
+def _survive(numbers: list, places: Any, rng: np.random.Generator,
+             draws: int, split: bool = False) -> list:
     """The places of those numbers that were 0 at every draw."""
+    places = _zero_at(numbers, list(places), rng, draws, split)
+    roots = _holding("sqrt", numbers, places)
+    kept = _zero_at(numbers, roots, rng, 40, split)
+    return [k for k in places if k not in roots or k in kept]
+
+
+def _zero_at(numbers: list, places: list, rng: np.random.Generator,
+             draws: int, split: bool) -> list:
     for _ in range(draws if places else 0):
-        residues = _lucky([numbers[k] for k in places], rng)
+        residues = _lucky([numbers[k] for k in places], rng, split)
         places = [k for k, (_, a) in zip(places, residues, strict=True)
                   if not a]
     return places
 
 
-def _holds_root(number: Number) -> bool:
-    return any(part.operation == "sqrt" for part in _order([number]))
+def _holding(operation: str, numbers: list, places: list) -> list:
+    """The places of those numbers in which an operation occurs."""
+    parts = _order([numbers[k] for k in places])
+    holds = {part for part in parts if part.operation == operation}
+    for part in parts if holds else []:
+        if not holds.isdisjoint(part.inputs):
+            holds.add(part)
+    return [k for k in places if numbers[k] in holds]
 
 
-def _lucky(numbers: list, rng: np.random.Generator) -> list:
+def _lucky(numbers: list, rng: np.random.Generator, split: bool) -> list:
     for _ in range(10_000):
         try:
-            return _Tower(rng).residues(numbers)
+            return _Tower(rng, split=split).residues(numbers)
         except _UnluckyError:
             continue
     raise ValueError("no point was found: is something divided by zero, or "
@@ -795,24 +849,28 @@ class _Outcomes:
         return [key for key, seen in self.seen.items() if len(seen) == 1]
 
     def unseen(self) -> list:
-        """What never happened, in words."""
-        return [
-            f"{_text(self.sides[key][0])} "
-            f"{'<' if True in self.seen[key] else '>'} "
-            f"{_text(self.sides[key][1])}"
-            for key in self.open()
-        ]
+        """What never happened, in words, with a constant on the right."""
+        words = []
+        for key in self.open():
+            left, right = map(_text, self.sides[key])
+            sign = "<" if True in self.seen[key] else ">"
+            if (self.sides[key][0].operation == "constant"
+                    or (self.sides[key][1].operation != "constant"
+                        and right < left)):
+                left, right, sign = right, left, "<>"[sign == "<"]
+            words.append(f"{left} {sign} {right}")
+        return words
 
 
 def _text(number: Number, most: int = 100) -> str:
     """The expression where it is short, else the value at the sample."""
     import sympy
 
-    if len(_order([number])) > most:
+    if not _within(number, most):
         return f"a long expression, {number.sample:.4g} at the sample"
     expression = number.expression
     texts = [str(expression), str(sympy.factor_terms(expression))]
-    if len(_order([number])) < most // 3:
+    if _within(number, most // 3):
         texts.append(str(sympy.factor(expression)))
     text = min(texts, key=len)
     return (text if len(text) <= most
@@ -1003,7 +1061,7 @@ def _expands(difference: Number, most: int = 40) -> bool:
 
     if _is(difference, 0):
         return True
-    if len(_order([difference])) > most:
+    if not _within(difference, most):
         return False
     expression = difference.expression.rewrite(sympy.exp, deep=True)
     top, _ = sympy.fraction(sympy.together(expression))
@@ -1130,8 +1188,17 @@ def _make_inputs(forward: Callable, inputs: tuple, make: Callable) -> dict:
         names = [f"x{k}" for k in range(len(inputs))]
     return {
         name: make(name, given) if isinstance(given, tuple)
-        else np.array(given)
+        else _exactly(given)
         for name, given in zip(names, inputs, strict=True)}
+
+
+def _exactly(given: Any) -> Any:
+    """A copy of a fixed array; floats become constants, that is, fractions."""
+    array = np.array(given)
+    if array.dtype.kind != "f":
+        return array
+    return _lift_all(array.astype(object)).view(Numbers) if (
+        array.shape) else lift(array[()])
 
 
 def _formula_claims(h: Any, formula: Any, inputs: dict,
@@ -1166,6 +1233,12 @@ def _gradient_claims(total: Number, back: Any, inputs: dict,
     return claims
 
 
+def _moves(value: Any) -> bool:
+    """Whether an input is made of symbols; a fixed one has no slope."""
+    return isinstance(value, (Number, Numbers)) and all(
+        number.operation == "symbol" for number in np.ravel(value).flat)
+
+
 def _came_back(back: Any, inputs: dict, opened: _Subject) -> dict:
     """Each returned array and each gradient, with what it belongs to."""
     names = list(inputs)[: 1 if opened.loss else None]
@@ -1177,7 +1250,7 @@ def _came_back(back: Any, inputs: dict, opened: _Subject) -> dict:
                          f"for {len(names)} inputs")
     arrays = {f"v_{name}": (array, inputs[name])
               for name, array in zip(names, back, strict=True)
-              if isinstance(inputs[name], (Number, Numbers))}
+              if _moves(inputs[name])}
     return arrays | {f"g_{name}": (opened.gradients[name], q)
                      for name, q in opened.parameters.items()}
 
@@ -1236,7 +1309,10 @@ class Proof:
     zeros : list of str
         Gradient entries that are 0 on every sample.
     declared : dict
-        The reasons given for "unseen" and "zero".
+        The reasons given for "unseen" and "zero": a string for all of them,
+        or a mapping from a piece of their names to a string.
+    sampler : str
+        The name of the function given as `sample`, if one was.
     fixed : list of int
         Which inputs were given as arrays: proved for these values only.
     comparisons, combinations, samples : int
@@ -1258,6 +1334,7 @@ class Proof:
         self.zeros: list = []
         self.shapes: dict = {}
         self.fixed: list = []
+        self.sampler = ""
         self.careful = False
         self.comparisons = self.combinations = self.samples = 0
 
@@ -1285,9 +1362,9 @@ class Proof:
         return self.samples >= (20 if self.careful else 2)
 
     def __bool__(self) -> bool:
-        unseen = self.unseen and "unseen" not in self.declared
-        zeros = self.zeros and "zero" not in self.declared
-        return bool(self.decided) and not (self.failures or unseen or zeros)
+        bare = (self._bare("unseen", self.unseen)
+                or self._bare("zero", self.zeros))
+        return bool(self.decided) and not (self.failures or bare)
 
     def lines(self) -> list:
         """The account that the page shows, line by line."""
@@ -1304,25 +1381,48 @@ class Proof:
         return [f"{len(kinds)} identities: {', '.join(counts)}", *shown, *more]
 
     def _branches(self) -> list:
-        reason = self.declared.get("unseen")
         samples = f"{self.samples} sample{'s'[: self.samples > 1]}"
-        if not self.unseen:
-            unused = [f"declared without need: {reason}"] if reason else []
-            if not self.comparisons:
-                return [f"no branches; {samples}", *unused]
-            return [f"{self.comparisons} comparisons, each seen both ways; "
-                    f"{self.combinations} combinations seen, of up to "
-                    f"2^{self.comparisons}; {samples}", *unused]
-        text = (f"{self.comparisons} comparisons; {len(self.unseen)} outcomes "
-                f"never seen in {samples}: {_some(self.unseen)}")
-        return [f"{text}; declared: {reason}" if reason else f"✗ {text}"]
+        if self.sampler:
+            samples += f" drawn by {self.sampler}"
+        if not self.comparisons:
+            return [f"no branches; {samples}",
+                    *self._excused("unseen", [], "")]
+        text = f"{self.comparisons} comparisons, each seen both ways"
+        if self.unseen:
+            text = (f"{self.comparisons} comparisons; {len(self.unseen)} "
+                    "outcomes never seen")
+        return [*self._excused("unseen", self.unseen, f"{text} in {samples}"),
+                self._combined()]
+
+    def _combined(self) -> str:
+        most, seen = self.comparisons, self.combinations
+        text = f"{seen} combination{'s'[: seen > 1]} of branches seen"
+        if seen >= 2**most:
+            return text
+        less = f" = {2**most - seen}" if most < 20 else ""
+        return f"{text}, up to 2^{most} − {seen}{less} not seen and not covered"
 
     def _silent(self) -> list:
-        reason = self.declared.get("zero")
-        if not self.zeros:
-            return [f"declared without need: {reason}"] if reason else []
-        text = f"{len(self.zeros)} gradients always 0: {_some(self.zeros)}"
-        return [f"{text}; declared: {reason}" if reason else f"✗ {text}"]
+        text = f"{len(self.zeros)} gradients always 0" if self.zeros else ""
+        return self._excused("zero", self.zeros, text)
+
+    def _bare(self, kind: str, names: list) -> list:
+        """The names for which no reason was given."""
+        return [n for n in names if not _reason(n, self.declared.get(kind))]
+
+    def _excused(self, kind: str, names: list, text: str) -> list:
+        """The text, what has no reason, and by name all that has one."""
+        declared = self.declared.get(kind)
+        bare, lines = self._bare(kind, names), [text] if text else []
+        if bare:
+            lines = [f"✗ {text}: {_some(bare)}"]
+        reasons = declared if isinstance(declared, dict) else (
+            {"": declared} if declared else {})
+        for reason in dict.fromkeys(reasons.values()):
+            those = [n for n in names if _reason(n, declared) == reason]
+            lines.append(f"declared: {', '.join(those)}; {reason}" if those
+                         else f"declared without need: {reason}")
+        return lines
 
     def _sizes(self) -> list:
         weak = [f"{name} {shape}" for name, shape in self.shapes.items()
@@ -1357,9 +1457,10 @@ class Proof:
 
 def _needs_care(claims: list, kinds: list) -> bool:
     """Whether a root or a constant may hide a branch: take more samples."""
+    sides = [side for claim in claims for side in claim[1:3]
+             if side is not None]
     return "up to a constant" in kinds or any(
-        claim.returned is not None
-        and _holds_root(claim.returned - claim.expected) for claim in claims)
+        part.operation == "sqrt" for part in _order(sides))
 
 
 def _silent(claims: list, rng: np.random.Generator) -> list:
@@ -1369,6 +1470,25 @@ def _silent(claims: list, rng: np.random.Generator) -> list:
     return [c.entry for c, z in zip(gradients, zero, strict=True) if z]
 
 
+def _reason(name: str, declared: Any) -> str | None:
+    """Why something never happened, if a reason was given for it."""
+    if isinstance(declared, dict):
+        return next((why for part, why in declared.items() if part in name),
+                    None)
+    return declared
+
+
+def _checked(kind: str, declared: Any) -> Any:
+    """A declaration: a reason in words, or a reason for each piece of text."""
+    reasons = {"all": declared} if isinstance(declared, str) else (
+        {} if declared is None else dict(declared))
+    if any(not isinstance(text, str) or not text.strip()
+           for pair in reasons.items() for text in pair):
+        raise ValueError(f"{kind} wants a reason in words, or a dict from a "
+                         f"piece of a name to a reason, got {declared!r}")
+    return declared if isinstance(declared, str) else reasons
+
+
 def _some(names: list, most: int = 4) -> str:
     rest = len(names) - most
     more = [f"and {rest} more"] if rest > 0 else []
@@ -1376,7 +1496,7 @@ def _some(names: list, most: int = 4) -> str:
 
 # %% ../nbs/02_chain_rule.ipynb #490bc6e6
 def prove(subject: Any, *inputs: Any, formula: Any = None,
-          unseen: str | None = None, zero: str | None = None,
+          unseen: str | dict | None = None, zero: str | dict | None = None,
           sample: Callable | None = None,
           rng: np.random.Generator | None = None, **options: Any) -> Proof:
     """Prove that backward returns the derivative, and forward the formula.
@@ -1396,9 +1516,11 @@ def prove(subject: Any, *inputs: Any, formula: Any = None,
         letter, or in letters named like the inputs. A function takes a
         SymPy Matrix for each input, and for each parameter by its name;
         vectors come as rows, what has more than two axes as Array.
-    unseen, zero : str, optional
+    unseen, zero : dict or str, optional
         Why some outcome of a comparison cannot be seen, or some gradient is
-        always 0. Without a reason, either makes the proof false.
+        always 0. Without a reason, either makes the proof false. A dict
+        gives the reason for each piece of text, ``{"> 50": "…"}``, and
+        excuses what has the piece in its name; a string excuses all.
     sample : callable, optional
         `sample(rng, shape)` draws sample values, where the standard normal
         falls outside the domain.
@@ -1416,7 +1538,8 @@ def prove(subject: Any, *inputs: Any, formula: Any = None,
     ------
     ValueError
         If a loss is not one number, backward returns too few or too many
-        arrays, or the sample leaves the domain of a logarithm or a root.
+        arrays, the sample leaves the domain of a logarithm or a root, or a
+        declaration has no words.
     TypeError
         If the code forces a proof number to a float.
 
@@ -1431,7 +1554,9 @@ def prove(subject: Any, *inputs: Any, formula: Any = None,
     True
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    proof = Proof(_title(subject), {"unseen": unseen, "zero": zero})
+    proof = Proof(_title(subject), {"unseen": _checked("unseen", unseen),
+                                    "zero": _checked("zero", zero)})
+    proof.sampler = getattr(sample, "__name__", "") if sample else ""
     proof.fixed = [k for k, a in enumerate(inputs) if not isinstance(a, tuple)]
     outcomes, idle = _Outcomes(rng), 0
     while not proof.failures and idle < 60:

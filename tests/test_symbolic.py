@@ -1044,3 +1044,211 @@ def test_a_parameter_without_axes():
             return v * self.parameters["scale"]
 
     assert prove(Scale(scale=()), (2, 3))
+
+
+# --- declarations, and the account ---------------------------------------------
+
+
+def clip_both(x):
+    return np.minimum(np.maximum(x, -1e6), 1e6)
+
+
+def clip_both_backward(v, x):
+    return v * (x > -1e6) * (np.maximum(x, -1e6) < 1e6)
+
+
+def test_a_reason_excuses_only_what_it_names():
+    pair = (clip_both, clip_both_backward)
+    half = prove(pair, (2,), unseen={"< -1000000": "no sample is that small"})
+    assert not half
+    account = repr(half)
+    assert "declared: x[0] < -1000000, x[1] < -1000000; no sample" in account
+    assert "✗ 4 comparisons" in account
+    assert "x[0] > 1000000" in account
+    both = {"< -1000000": "none that small", "> 1000000": "none that large"}
+    assert prove(pair, (2,), unseen=both)
+    needless = prove(pair, (2,), unseen=both | {"x[7]": "there is none"})
+    assert needless
+    assert "declared without need: there is none" in repr(needless)
+
+
+def test_a_string_excuses_all_by_name():
+    proof = prove((clip_both, clip_both_backward), (4,), unseen="as large as that")
+    assert proof
+    (line,) = [line for line in proof.lines() if line.startswith("declared")]
+    assert len(line.split(", ")) == len(proof.unseen) == 8
+
+
+def test_zero_takes_reasons_by_name_too():
+    def forward(x):
+        return x[:2] * 3
+
+    def backward(v, x):
+        v_x = 0 * x
+        v_x[:2] = 3 * v
+        return v_x
+
+    assert prove((forward, backward), (3,), zero={"v_x[2]": "cut off"})
+    assert not prove((forward, backward), (3,), zero={"v_x[1]": "cut off"})
+
+
+@pytest.mark.parametrize("declared", ["", " ", {"": "all"}, {"x": ""}, {"x": None}])
+def test_a_declaration_needs_words(declared):
+    with pytest.raises(ValueError, match="wants a reason in words"):
+        prove((clip_both, clip_both_backward), (2,), unseen=declared)
+
+
+def test_the_account_counts_combinations_not_seen_and_names_the_sampler():
+    def around(rng, shape):
+        return rng.standard_normal(shape)
+
+    pair = (lambda x: np.maximum(x, 0), lambda v, x: v * (x > 0))
+    proof = prove(pair, (2, 3), sample=around)
+    seen = proof.combinations
+    assert f"up to 2^6 − {seen} = {64 - seen} not seen" in repr(proof)
+    assert "samples drawn by around" in repr(proof)
+
+
+# --- logarithms and powers -----------------------------------------------------
+
+
+def positive(rng, shape):
+    return rng.uniform(0.5, 2, shape)
+
+
+def test_the_zero_test_knows_logarithms_of_products_and_powers():
+    a, b, c = symbols("x", (3,), sample=positive)
+    log, exp, sqrt = np.log, np.exp, np.sqrt
+    true = [
+        log(a * b) - log(a) - log(b),
+        c * log(a**3 / b) - 3 * c * log(a) + c * log(b),
+        log(sqrt(a * b)) - (log(a) + log(b)) / 2,
+        log(exp(a) * b) - a - log(b),
+        (a * b) ** c - a**c * b**c,
+        (a**b) ** c - a ** (b * c),
+        a ** (b + c) - a**b * a**c,
+        a ** (b - 1) - a**b / a,
+        (a + b) ** (c - 1) - (a + b) ** c / (a + b),
+    ]
+    false = [
+        log(a * b) - log(a) + log(b),
+        log(a + b) - log(a) - log(b),
+        a**b - b**a,
+        a ** (b - 1) - a**b,
+        (a + b) ** c - a**c - b**c,
+    ]
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        assert vanish(true, rng) == [True] * len(true)
+        assert vanish(false, rng) == [False] * len(false)
+
+
+def test_a_logarithm_of_many_factors_needs_no_recursion():
+    x = symbols("x", (1200,), sample=positive)
+    product, total = x[0], np.log(x[0])
+    for factor in x[1:]:
+        product, total = product * factor, total + np.log(factor)
+    assert vanish([np.log(product) - total], np.random.default_rng(0)) == [True]
+
+
+def test_a_power_is_proved_in_the_form_of_its_table():
+    def forward(a, b):
+        return a**b
+
+    def backward(v, a, b):
+        return v * b * a ** (b - 1), v * a**b * np.log(a)
+
+    def wrong(v, a, b):
+        return v * b * a**b, v * a**b * np.log(a)
+
+    def formula(a, b):
+        return a**b
+
+    assert prove((forward, backward), (), (), formula=formula, sample=positive)
+    assert not prove((forward, wrong), (), (), sample=positive)
+
+
+def test_a_logarithm_times_a_symbol():
+    def forward(x, y, z):
+        return x * np.log(y * z)
+
+    def backward(v, x, y, z, sign=1):
+        return v * (np.log(y) + sign * np.log(z)), v * x / y, v * x / z
+
+    def formula(x, y, z):
+        return x * sp.log(y) + x * sp.log(z)
+
+    shapes = (), (), ()
+    assert prove((forward, backward), *shapes, formula=formula, sample=positive)
+    broken = prove((forward, lambda *a: backward(*a, -1)), *shapes, sample=positive)
+    assert failing(broken) == {"v_x"}
+
+
+def test_fixed_floats_are_exact_in_code_and_formula():
+    y = np.array([0.1, 0.7, 1.1])
+
+    def forward(u, y):
+        return u * (y * y - 3 * y)
+
+    def backward(v, u, y):
+        return v * y * (y - 3), None
+
+    def formula(u, y):
+        return [a * b * (b - 3) for a, b in zip(u, y, strict=True)]
+
+    proof = prove((forward, backward), (3,), y, formula=formula)
+    assert proof
+    assert set(proof.decided.values()) == {"exact"}
+    assert proof.fixed == [1]
+
+
+# --- a transformer block -------------------------------------------------------
+
+
+class Block(Layer):
+    """x + attention(x), then that plus a network with a gelu; no normalization."""
+
+    fault = 1
+
+    def __init__(self):
+        self.attention = Attention()
+        super().__init__(
+            query=(2, 2), key=(2, 2), value=(2, 2), out=(2, 2), up=(3, 2), down=(2, 3)
+        )
+
+    def bind(self, theta, gradient):
+        super().bind(theta, gradient)
+        for kept in ("parameters", "gradients"):
+            own = getattr(self, kept)
+            setattr(self.attention, kept, {k: own[k] for k in
+                                           ("query", "key", "value", "out")})
+
+    def forward(self, x, *, training=False):
+        self.x, self.h = x, x + self.attention.forward(x)
+        self.d = self.h @ self.up.T
+        self.bent = gelu(self.d)
+        return self.h + self.bent @ self.down.T
+
+    def backward(self, v):
+        self.gradients["down"][...] = v.T @ self.bent
+        v_d = gelu_backward(v @ self.down, self.d)
+        self.gradients["up"][...] = v_d.T @ self.h
+        v_h = self.fault * v + v_d @ self.up
+        return v_h + self.attention.backward(v_h)
+
+
+def block(X, query, key, value, out, up, down):
+    H = X + attention(X, query, key, value, out)
+
+    def bend(d):
+        inner = sp.Rational(repr(ROOT)) * (d + sp.Rational("0.044715") * d**3)
+        return d * (1 + sp.tanh(inner)) / 2
+
+    return H + (H * up.T).applyfunc(bend) * down.T
+
+
+def test_a_transformer_block():
+    layer = Block()
+    assert prove(layer, (2, 2), formula=block)
+    layer.fault = -1
+    assert "v_x" in failing(prove(layer, (2, 2)))
