@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ def _number(who: str, name: str, value: Any, below: float = math.inf) -> Any:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{who} wants {name} as a real number, "
                         f"got {type(value).__name__}")
-    if not 0 <= value < below:
+    if not 0 <= value < below:  # type: ignore[operator]
         limit = "finite" if below == math.inf else f"below {below:g}"
         raise ValueError(f"{who} wants {name} ≥ 0 and {limit}, got {value}")
     return value.item() if isinstance(value, np.generic) else value
@@ -46,6 +46,7 @@ def _decay(who: str, value: Any) -> Any:
     if not ((array >= 0) & (array < math.inf)).all():
         raise ValueError(f"{who} wants each weight_decay ≥ 0 and finite, "
                          f"got {array.min()} to {array.max()}")
+    array.flags.writeable = False
     return array
 
 
@@ -85,6 +86,16 @@ def _check_pair(who: str, theta: Array, gradient: Array) -> None:
                          f"vectors that share memory")
 
 
+def _check_kept(who: str, arrays: dict[str, Any]) -> None:
+    for name, array in arrays.items():
+        _check_vector(who, f"state[{name!r}]", array)
+        if "sq" in name and not (array >= 0).all():
+            raise ValueError(f"{who} wants squares in state[{name!r}], got "
+                             f"negative numbers or NaN")
+    if len({(array.shape, array.dtype) for array in arrays.values()}) > 1:
+        raise ValueError(f"{who} wants a state of one shape and one dtype")
+
+
 def _count(who: str, value: Any) -> int:
     """Return the number of an update, 1 or more, as an int."""
     if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
@@ -96,22 +107,39 @@ def _count(who: str, value: Any) -> int:
     return int(value)
 
 # %% ../nbs/11_optimizers.ipynb #65368d4d
-_BLOCK = 16_384
+_BLOCK = 32_768
 
 
-def _parts(size: int) -> Iterator[slice]:
-    """Yield stretches of a vector that fit into the cache with their state."""
-    for start in range(0, size, _BLOCK):
-        yield slice(start, start + _BLOCK)
+def _parts(size: int) -> list[slice]:
+    """Cut a vector into equal stretches that fit into the cache."""
+    count = max(1, math.ceil(size / _BLOCK))
+    stretch = 16 * math.ceil(size / count / 16)
+    return [slice(start, start + stretch)
+            for start in range(0, size, stretch)]
 
 
 def _flush(arrays: list[Array]) -> None:
     """Set to 0 what has sunk below the smallest normal number."""
-    for part in _parts(arrays[0].size if arrays else 0):
+    for part in _parts(arrays[0].size):
         sunk: Any = True
         for array in arrays:  # a square goes only where its mean has gone
             sunk = sunk & (abs(array[part]) < _TINY[array.dtype])
             array[part][sunk] = 0
+
+# %% ../nbs/11_optimizers.ipynb #a5cb5d72
+class _Plan(NamedTuple):
+    """Two vectors that have been checked, and their blocks."""
+
+    theta: Array | None
+    gradient: Array | None
+    blocks: list[tuple[Any, ...]]
+
+    def is_for(self, theta: Array, gradient: Array) -> bool:
+        return (theta is self.theta and gradient is self.gradient
+                and theta.flags.writeable)
+
+
+_NOTHING = _Plan(None, None, [])
 
 # %% ../nbs/11_optimizers.ipynb #8ee003a0
 class Optimizer:
@@ -163,10 +191,9 @@ class Optimizer:
         weight_decay: float | Array = 0.0,
     ) -> None:
         self.lr = lr
-        self.weight_decay = _decay(self._who, weight_decay)
+        self.weight_decay = weight_decay
         self._k = 0
         self._kept: dict[str, Array] = {}
-        self._spare: list[Array] = []
 
     @property
     def lr(self) -> float | Callable[[int], float]:
@@ -176,6 +203,16 @@ class Optimizer:
     @lr.setter
     def lr(self, lr: float | Callable[[int], float]) -> None:
         self._lr = lr if callable(lr) else _number(self._who, "lr", lr)
+
+    @property
+    def weight_decay(self) -> float | Array:
+        """The strength of the shrinkage."""
+        return self._weight_decay
+
+    @weight_decay.setter
+    def weight_decay(self, weight_decay: float | Array) -> None:
+        self._weight_decay = _decay(self._who, weight_decay)
+        self._plan = _NOTHING
 
     @property
     def state(self) -> dict[str, Array]:
@@ -189,6 +226,7 @@ class Optimizer:
         names = self._names if saved else ()
         self._kept = {name: _aligned(saved[name].copy()) for name in names}
         self._k = _count(self._who, saved["step"]) if saved else 0
+        self._plan = _NOTHING
 
     def step(self, theta: Array, gradient: Array) -> None:
         """Move the parameters, in place.
@@ -207,21 +245,22 @@ class Optimizer:
             `weight_decay`, or if the schedule returns no rate. Then nothing
             has changed.
         """
-        self._check(theta, gradient)
+        known = self._plan.is_for(theta, gradient)
+        if not known:
+            self._check(theta, gradient)
         k = self._k + 1
         r = self._rate(k)
-        kept, spare = self._arrays(theta)
+        if not known:
+            self._prepare(theta, gradient)
         scalars = [np.array(number, theta.dtype)
                    for number in self._scalars(k, r)]
-        for part in _parts(theta.size):
-            here, g = theta[part], gradient[part]
-            room = [array[:here.size] for array in spare]
-            g = self._pull(here, g, part, r, room[1])
-            self._move(here, g, room[0], *scalars,
-                       *[array[part] for array in kept.values()])
-        if k % 64 == 0:
-            _flush(list(kept.values()))
-        self._k, self._kept = k, kept
+        for here, g, decay, room, more, kept in self._plan.blocks:
+            if decay is not None:
+                g = self._shrink(here, g, decay, r, more)
+            self._move(here, g, room, *scalars, *kept)
+        if k % 64 == 0 and self._kept:
+            _flush(list(self._kept.values()))
+        self._k = k
 
     def _scalars(self, k: int, r: Any) -> tuple[Any, ...]:
         raise NotImplementedError(f"{self._who} has no rule")
@@ -229,40 +268,40 @@ class Optimizer:
     def _move(self, theta: Array, g: Array, room: Array, *rest: Array) -> None:
         raise NotImplementedError(f"{self._who} has no rule")
 
-    def _pull(self, theta: Array, g: Array, part: slice, r: Any,
-              room: Array) -> Array:
+    def _shrink(self, theta: Array, g: Array, decay: Any, r: Any,
+                room: Array) -> Array:
         """Return the gradient of the loss plus that of ½ λ θ²."""
-        decay = self._decay_of(part, theta)
-        if decay is None:
-            return g
         np.multiply(theta, decay, out=room)
         room += g
         return room
-
-    def _decay_of(self, part: slice, theta: Array) -> Any:
-        if isinstance(self.weight_decay, np.ndarray):
-            return self.weight_decay[part].astype(theta.dtype, copy=False)
-        return self.weight_decay if self.weight_decay else None
 
     def _rate(self, k: int) -> Any:
         if callable(self._lr):
             return _number(self._who, f"lr({k})", self._lr(k))
         return self._lr
 
-    def _arrays(self, theta: Array) -> tuple[dict[str, Array], list[Array]]:
-        """The state, zero at first, and room for two blocks."""
-        size = min(theta.size, _BLOCK)
-        spare = self._spare
-        if not spare or spare[0].size != size or spare[0].dtype != theta.dtype:
-            self._spare = [_aligned(np.empty_like(theta, shape=size))
-                           for _ in range(2)]
-        kept = self._kept or {name: _aligned(np.zeros_like(theta))
-                              for name in self._names}
-        return kept, self._spare
+    def _prepare(self, theta: Array, gradient: Array) -> None:
+        """Make the state, if there is none, and cut everything into blocks."""
+        if not self._kept:
+            self._kept = {name: _aligned(np.zeros_like(theta))
+                          for name in self._names}
+        parts, decay = _parts(theta.size), self.weight_decay
+        room, more = (_aligned(np.empty_like(theta, shape=parts[0].stop))
+                      for _ in range(2))
+        blocks = []
+        for part in parts:
+            here = theta[part]
+            shrink: Any = decay if np.ndim(decay) or decay else None
+            if isinstance(decay, np.ndarray):
+                shrink = decay[part].astype(theta.dtype)
+            blocks.append((here, gradient[part], shrink, room[:here.size],
+                           more[:here.size],
+                           [array[part] for array in self._kept.values()]))
+        self._plan = _Plan(theta, gradient, blocks)
 
     def _check(self, theta: Array, gradient: Array) -> None:
         _check_pair(self._who, theta, gradient)
-        for name, array in self._kept.items():
+        for array in self._kept.values():
             if array.shape != theta.shape or array.dtype != theta.dtype:
                 raise ValueError(
                     f"{self._who} has a state for {array.dtype} of shape "
@@ -276,20 +315,13 @@ class Optimizer:
         if not isinstance(saved, Mapping):
             raise TypeError(f"{self._who} wants a state that maps names to "
                             f"arrays, got {type(saved).__name__}")
-        wanted, got = {"step", *self._names}, set(saved)
-        if got and got != wanted:
+        wanted = {"step", *self._names} if len(saved) else set()
+        if set(saved) != wanted:
             raise ValueError(f"{self._who} wants the state {sorted(wanted)}, "
-                             f"got {sorted(got)}")
-        if got:
+                             f"got {sorted(saved)}")
+        if wanted:
             _count(self._who, saved["step"])
-        arrays = [saved[name] for name in self._names if got]
-        for name, array in zip(self._names, arrays, strict=False):
-            _check_vector(self._who, f"state[{name!r}]", array)
-            if "sq" in name and not (array >= 0).all():
-                raise ValueError(f"{self._who} wants squares in {name}, got "
-                                 f"negative numbers or NaN")
-        if len({(array.shape, array.dtype) for array in arrays}) > 1:
-            raise ValueError(f"{self._who} wants a state of one shape and dtype")
+            _check_kept(self._who, {q: saved[q] for q in self._names})
 
     @property
     def _who(self) -> str:
@@ -305,7 +337,7 @@ class Optimizer:
         return f"{self._who}({shown})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_spare": []}
+        return {**vars(self), "_plan": _NOTHING}
 
 # %% ../nbs/11_optimizers.ipynb #981292ff
 class SGD(Optimizer):
@@ -553,12 +585,10 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _pull(self, theta: Array, g: Array, part: slice, r: Any,
-              room: Array) -> Array:
+    def _shrink(self, theta: Array, g: Array, decay: Any, r: Any,
+                room: Array) -> Array:
         """Shrink θ, and return the gradient as it came."""
-        decay = self._decay_of(part, theta)
-        if decay is not None:
-            theta *= 1 - r * decay
+        theta *= 1 - r * decay
         return g
 
 # %% ../nbs/11_optimizers.ipynb #f9eae9dd
@@ -575,6 +605,10 @@ class _Schedule(NamedTuple):
     def __repr__(self) -> str:
         shown = [f"{name}={value!r}" for name, value in self.settings]
         return f"{self.name}({', '.join(shown)})"
+
+
+def _schedule(name: str, rule: Callable[..., float], **settings: Any) -> Any:
+    return _Schedule(name, rule, tuple(settings.items()))
 
 
 def _stairs(k: int, *, lr: float, every: int, factor: float) -> float:
@@ -626,9 +660,9 @@ def step_schedule(
     [0.1, 0.1, 0.05, 0.05, 0.025]
     """
     who = "step_schedule"
-    return _Schedule(who, _stairs, (
-        ("lr", _number(who, "lr", lr)), ("every", _count(who, every)),
-        ("factor", _number(who, "factor", factor))))
+    return _schedule(who, _stairs, lr=_number(who, "lr", lr),
+                     every=_count(who, every),
+                     factor=_number(who, "factor", factor))
 
 
 def cosine_schedule(
@@ -666,9 +700,9 @@ def cosine_schedule(
     [0.1, 0.05, 0.0, 0.0]
     """
     who = "cosine_schedule"
-    return _Schedule(who, _half_wave, (
-        ("lr", _number(who, "lr", lr)), ("steps", _count(who, steps)),
-        ("final", _number(who, "final", final))))
+    return _schedule(who, _half_wave, lr=_number(who, "lr", lr),
+                     steps=_count(who, steps),
+                     final=_number(who, "final", final))
 
 
 def warmup(
@@ -706,8 +740,7 @@ def warmup(
     who = "warmup"
     if not callable(schedule):
         schedule = _number(who, "schedule", schedule)
-    return _Schedule(who, _ramp, (
-        ("schedule", schedule), ("steps", _count(who, steps))))
+    return _schedule(who, _ramp, schedule=schedule, steps=_count(who, steps))
 
 # %% ../nbs/11_optimizers.ipynb #8c10b84a
 def _norm(vector: Array) -> float:
