@@ -136,17 +136,18 @@ class _MismatchError(Exception):
 
 def _kind(value: Any) -> str:
     """Name the kind of a value in a reader's words."""
+    kind = type(value)  # for an answer's own attributes may raise
     if value is None:
         return "None (is a `return` missing?)"
-    if isinstance(value, np.ndarray):
+    if issubclass(kind, np.ndarray):
         return f"an array of shape {value.shape}"
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of length {len(value)}"
-    if isinstance(value, (bool, np.bool_)):
+    if issubclass(kind, (tuple, list)):
+        return f"a {kind.__name__} of length {len(value)}"
+    if issubclass(kind, (bool, np.bool_)):
         return f"the truth value {value}"
     if callable(value):
         return "a function or class"
-    return f"a value of type `{type(value).__name__}`"
+    return f"a value of type `{kind.__name__}`"
 
 
 def _array(value: Any) -> np.ndarray:
@@ -225,6 +226,22 @@ def _is_expression(value: Any) -> bool:
     return sympy is not None and isinstance(
         value, (sympy.Basic, sympy.MatrixBase, sympy.NDimArray)
     )
+
+
+def _unwrapped(value: Any, depth: int = 3) -> Any:
+    """Return SymPy's tuples as Python's, and products of matrices done."""
+    if type(value) in (tuple, list) and depth:
+        return type(value)(_unwrapped(part, depth - 1) for part in value)
+    if not _is_expression(value):
+        return value
+    sympy = sys.modules["sympy"]
+    if isinstance(value, sympy.Tuple):
+        return tuple(map(_unwrapped, value))
+    if isinstance(value, sympy.MatrixExpr) and not any(
+        getattr(size, "free_symbols", ()) for size in value.shape
+    ):
+        return value.as_explicit()
+    return value
 
 
 def _entries(value: Any) -> list[Any]:
@@ -832,7 +849,8 @@ def _call(function: Callable[..., Any], row: tuple[Any, ...]) -> Any:
 
 def _is_open(value: Any) -> bool:
     """Whether the dots still stand where an answer should be."""
-    if isinstance(value, (tuple, list)) and 0 < len(value) < 100:
+    # asks the type: an answer's own attributes may raise
+    if issubclass(type(value), (tuple, list)) and 0 < len(value) < 100:
         return any(item is ... for item in value)
     return value is ...
 
@@ -867,8 +885,8 @@ class _ByReference:
     def results(self, answer: Any) -> list[Any]:
         """Return what an answer gives on each row; a value gives itself."""
         if self.rows is None:
-            return [answer]
-        return [_call(answer, row) for row in self.rows]
+            return [_unwrapped(answer)]
+        return [_unwrapped(_call(answer, row)) for row in self.rows]
 
     def cases(self, got: list[Any], wanted: list[Any]) -> list[_Case]:
         """Lay what came beside what was wanted, input by input."""
@@ -928,6 +946,7 @@ class _ByReference:
     def compare(self, key: str, got: list[Any]) -> Verdict:
         """Turn what came into a verdict."""
         try:
+            got = [_unwrapped(value) for value in got]
             cases = self.cases(got, self.wanted)
         except Exception as error:
             told = f"this cannot be compared: it {_raised(error)}"

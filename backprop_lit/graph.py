@@ -357,7 +357,7 @@ def topological_order(e: Node) -> list[Node]:
     >>> topological_order(a * a + 1)
     [Node(1), Node(3.0), Node(9.0), Node(10.0)]
     """
-    found, leaves, seen = [e], [], {e}
+    found, leaves, seen = [e], list[Node](), {e}
     for node in found:  # grows while it is walked
         for x in node.inputs:
             if x not in seen:

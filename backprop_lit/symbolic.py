@@ -869,6 +869,8 @@ def _text(number: Number, most: int = 100) -> str:
     if not _within(number, most):
         return f"a long expression, {number.sample:.4g} at the sample"
     expression = number.expression
+    if number.operation == "constant" and len(str(expression)) > 12:
+        return f"{number.sample:.4g}"
     texts = [str(expression), str(sympy.factor_terms(expression))]
     if _within(number, most // 3):
         texts.append(str(sympy.factor(expression)))
@@ -1236,7 +1238,8 @@ def _gradient_claims(total: Number, back: Any, inputs: dict,
 def _moves(value: Any) -> bool:
     """Whether an input is made of symbols; a fixed one has no slope."""
     return isinstance(value, (Number, Numbers)) and all(
-        number.operation == "symbol" for number in np.ravel(value).flat)
+        number.operation == "symbol"
+        for number in np.asarray(value, object).flat)
 
 
 def _came_back(back: Any, inputs: dict, opened: _Subject) -> dict:

@@ -694,3 +694,39 @@ def test_fractions_are_numbers():
     assert "negated" in str(checks("00.1", (Fraction(1, 2), Fraction(1, 4))))
     checks.add("00.2", reference=lambda x: x / 3, on=[(1,), (2,), (5,)])
     assert checks("00.2", lambda x: Fraction(x, 3))
+
+
+# What an answer may be made of.
+
+
+def test_sympy_tuples_and_unfinished_products_are_what_they_stand_for():
+    x, y = sympy.symbols("x y", real=True)
+    matrix = sympy.Matrix([[x, y], [x * y, 1]])
+    checks = Checks("00")
+    checks.add("00.1", reference=matrix)
+    checks.add("00.2", reference=sympy.Tuple(x**2, y))
+    product = sympy.MatMul(sympy.eye(2), matrix, evaluate=False)
+    for answer in (matrix, sympy.ImmutableMatrix(matrix), product, matrix.tolist()):
+        assert checks("00.1", answer)
+    assert "transposed" in str(checks("00.1", matrix.T))
+    for answer in (sympy.Tuple(x * x, y), (x * x, y), [x * x, y]):
+        assert checks("00.2", answer)
+    assert "wrong sign" in str(checks("00.2", sympy.Tuple(x**2, -y)))
+
+
+def test_an_answer_whose_attributes_raise_is_wrong_and_nothing_crashes():
+    class Raising:
+        def __getattribute__(self, name):
+            raise RuntimeError("none of them")
+
+    class RaisingTuple(tuple):
+        __slots__ = ()
+        __getattribute__ = Raising.__getattribute__
+
+    checks = Checks("00")
+    checks.add("00.1", reference=3.0)
+    checks.add("00.2", reference=abs, on=[(1.0,), (-2.0,), (3.0,)])
+    checks.add("00.3", judge=lambda answer: None if answer == 3 else "not 3")
+    for key in ("00.1", "00.2", "00.3"):
+        for answer in (Raising(), RaisingTuple((1.0,)), lambda x: Raising()):
+            assert checks(key, answer).status == "wrong"

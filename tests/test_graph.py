@@ -344,3 +344,23 @@ def test_numpy_scalars_are_numbers():
     e = np.float64(2.0) * a + np.array(1.0)
     assert e.value == 7
     assert v_values(e)[a] == 2
+
+
+def test_the_operators_record_what_their_rules_do():
+    deep, flat = -Node(0.3), Node(-1.2)
+    for a, b in ((deep, flat), (flat, deep), (deep, deep)):
+        for name, made in (("add", a + b), ("multiply", a * b)):
+            wanted = RULES[name](a, b)
+            for part in Node.__slots__:
+                assert getattr(made, part) == getattr(wanted, part)
+    for made in (flat + 2, 2 + flat, flat * 2, 2 * flat):
+        assert len(made.inputs) == 2
+        assert v_values(made)[flat] in (1, 2)
+
+
+def test_held_exponents_of_different_kinds_stay_apart():
+    a = Node(3)
+    assert type((a**2).value) is int
+    assert type((a**2.0).value) is float
+    assert (a**2).rule is (a**2).rule
+    assert (a**2).rule is not (a**2.0).rule
