@@ -93,7 +93,7 @@ def _pair(who: str, result: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{who} wants value_and_gradient to return a pair "
                         f"(e, g), got {type(result).__name__}")
-    e, g = np.asarray(result[0]), np.asarray(result[1])
+    e, g = np.asarray(result[0]), np.array(result[1])  # g may be reused
     if e.shape != () or e.dtype.kind not in "fiu":
         raise TypeError(f"{who} wants e as one real number, "
                         f"got shape {e.shape} of {e.dtype}")
@@ -355,7 +355,7 @@ def largest_curvature(
     rng : numpy.random.Generator
         Draws the first direction.
     steps : int
-        Measure no more products than this, and at least one.
+        Measure no more products than this, from 1 on.
     rtol : float
         Stop when the residual is at most this share of the curvature.
     step : float, optional
@@ -388,7 +388,10 @@ def largest_curvature(
     who = "largest_curvature"
     theta = _start(who, theta)
     direction, step = _nudge(who, theta, rng, step)
-    for taken in range(1, max(1, _whole(who, "steps", steps)) + 1):
+    if _whole(who, "steps", steps) < 1:
+        raise ValueError(f"{who} wants steps from 1 on, got {steps}")
+    _number(who, "rtol", rtol)
+    for taken in range(1, steps + 1):
         forth, back = (_evaluate(who, value_and_gradient, q)[1] for q in (
             theta + step * direction, theta - step * direction))
         bent = (forth - back) / (2 * step)
