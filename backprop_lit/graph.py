@@ -108,8 +108,8 @@ def _one_number(value: Any, who: str) -> Any:
     if isinstance(value, (np.generic, np.ndarray)) and not shape:
         value = value.item()  # Python's numbers are faster, and do not wrap
     if shape:
-        came = f"an array of shape {shape}: give it the entries"
-        raise TypeError(f"{who} wants one number, got {came}")
+        raise TypeError(f"{who} wants one number, got an array of shape "
+                        f"{shape}: give it the entries")
     odd = isinstance(value, (Node, bool, complex))
     if odd or not hasattr(value, "__pow__"):
         came = type(value).__name__

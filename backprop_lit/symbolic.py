@@ -1328,16 +1328,17 @@ class Proof:
 
     kinds = ("exact", "modulo primes", "up to a constant", "up to rounding")
 
-    def __init__(self, what: str, declared: dict) -> None:
+    def __init__(self, what: str, declared: dict, sample: Any) -> None:
         self.what = what
-        self.declared = {k: why for k, why in declared.items() if why}
+        self.declared = {k: _checked(k, why) for k, why in declared.items()
+                         if why is not None}
+        self.sampler = getattr(sample, "__name__", "") if sample else ""
         self.failures: list = []
         self.decided: dict = {}
         self.unseen: list = []
         self.zeros: list = []
         self.shapes: dict = {}
         self.fixed: list = []
-        self.sampler = ""
         self.careful = False
         self.comparisons = self.combinations = self.samples = 0
 
@@ -1483,13 +1484,12 @@ def _reason(name: str, declared: Any) -> str | None:
 
 def _checked(kind: str, declared: Any) -> Any:
     """A declaration: a reason in words, or a reason for each piece of text."""
-    reasons = {"all": declared} if isinstance(declared, str) else (
-        {} if declared is None else dict(declared))
+    reasons = declared if isinstance(declared, dict) else {"all": declared}
     if any(not isinstance(text, str) or not text.strip()
            for pair in reasons.items() for text in pair):
         raise ValueError(f"{kind} wants a reason in words, or a dict from a "
                          f"piece of a name to a reason, got {declared!r}")
-    return declared if isinstance(declared, str) else reasons
+    return declared
 
 
 def _some(names: list, most: int = 4) -> str:
@@ -1557,9 +1557,7 @@ def prove(subject: Any, *inputs: Any, formula: Any = None,
     True
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    proof = Proof(_title(subject), {"unseen": _checked("unseen", unseen),
-                                    "zero": _checked("zero", zero)})
-    proof.sampler = getattr(sample, "__name__", "") if sample else ""
+    proof = Proof(_title(subject), {"unseen": unseen, "zero": zero}, sample)
     proof.fixed = [k for k, a in enumerate(inputs) if not isinstance(a, tuple)]
     outcomes, idle = _Outcomes(rng), 0
     while not proof.failures and idle < 60:
