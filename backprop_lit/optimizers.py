@@ -120,6 +120,8 @@ def _parts(size: int) -> list[slice]:
 
 def _flush(arrays: list[Array]) -> None:
     """Set to 0 what has sunk below the smallest normal number."""
+    if not arrays or arrays[0].dtype not in _TINY:
+        return
     for part in _parts(arrays[0].size):
         sunk: Any = True
         for array in arrays:  # a square goes only where its mean has gone
@@ -248,8 +250,7 @@ class Optimizer:
         known = self._plan.is_for(theta, gradient)
         if not known:
             self._check(theta, gradient)
-        k = self._k + 1
-        r = self._rate(k)
+        k, r = self._next()
         if not known:
             self._prepare(theta, gradient)
         scalars = [np.array(number, theta.dtype)
@@ -258,8 +259,8 @@ class Optimizer:
             if decay is not None:
                 g = self._shrink(here, g, decay, r, more)
             self._move(here, g, room, *scalars, *kept)
-        if k % 64 == 0 and self._kept:
-            _flush(list(self._kept.values()))
+        if k % 64 == 0:
+            _flush([*self._kept.values()])
         self._k = k
 
     def _scalars(self, k: int, r: Any) -> tuple[Any, ...]:
@@ -275,29 +276,33 @@ class Optimizer:
         room += g
         return room
 
-    def _rate(self, k: int) -> Any:
+    def _next(self) -> tuple[int, Any]:
+        k = self._k + 1
         if callable(self._lr):
-            return _number(self._who, f"lr({k})", self._lr(k))
-        return self._lr
+            return k, _number(self._who, f"lr({k})", self._lr(k))
+        return k, self._lr
 
     def _prepare(self, theta: Array, gradient: Array) -> None:
         """Make the state, if there is none, and cut everything into blocks."""
         if not self._kept:
             self._kept = {name: _aligned(np.zeros_like(theta))
                           for name in self._names}
-        parts, decay = _parts(theta.size), self.weight_decay
+        parts = _parts(theta.size)
         room, more = (_aligned(np.empty_like(theta, shape=parts[0].stop))
                       for _ in range(2))
         blocks = []
         for part in parts:
             here = theta[part]
-            shrink: Any = decay if np.ndim(decay) or decay else None
-            if isinstance(decay, np.ndarray):
-                shrink = decay[part].astype(theta.dtype)
-            blocks.append((here, gradient[part], shrink, room[:here.size],
-                           more[:here.size],
-                           [array[part] for array in self._kept.values()]))
+            blocks.append((
+                here, gradient[part], self._decay_of(part, theta.dtype),
+                room[:here.size], more[:here.size],
+                [array[part] for array in self._kept.values()]))
         self._plan = _Plan(theta, gradient, blocks)
+
+    def _decay_of(self, part: slice, dtype: Any) -> Any:
+        if isinstance(self.weight_decay, np.ndarray):
+            return self.weight_decay[part].astype(dtype)
+        return self.weight_decay if self.weight_decay else None
 
     def _check(self, theta: Array, gradient: Array) -> None:
         _check_pair(self._who, theta, gradient)

@@ -373,7 +373,7 @@ BAD_STEPS = {
     "another theta": (
         lambda q, g: (np.append(q, 1.0), np.append(g, 1.0)),
         ValueError,
-        "",
+        "has a state",
     ),
     "integers": (lambda q, g: (q, g.astype(int)), TypeError, "got int64"),
     "half": (lambda q, g: (q.astype(np.float16), g), TypeError, "got float16"),
