@@ -63,7 +63,7 @@ def _check_momentum(layer: Layer, momentum: Any) -> None:
         raise ValueError(f"{layer} wants a momentum from 0 to 1, "
                          f"got {momentum}")
 
-# %% ../nbs/14_normalization.ipynb #16171bc0
+# %% ../nbs/14_normalization.ipynb #84711bde
 class BatchNorm1d(Layer):
     """Each column of a batch brought to mean 0 and variance 1, then w x̂ + b.
 
@@ -193,8 +193,8 @@ class BatchNorm1d(Layer):
     def _by_batch(self, x: Array) -> tuple[Array, Array]:
         if len(x) < 2:
             raise ValueError(f"{self} wants at least 2 rows in training, got "
-                             f"x of shape {x.shape}: a single row minus its "
-                             f"own mean is 0, whatever it holds")
+                             f"x of shape {x.shape}: one row minus its own "
+                             f"mean is 0; leave it out, or training=False")
         x_hat, s, mean, variance = _standardize(x, 0, self.eps)
         unbiased = variance * len(x) / (len(x) - 1)
         self._track(mean[0], unbiased[0])
@@ -235,7 +235,7 @@ class BatchNorm1d(Layer):
     def __repr__(self) -> str:
         return f"BatchNorm1d({self.num_features})"
 
-# %% ../nbs/14_normalization.ipynb #5af8896c
+# %% ../nbs/14_normalization.ipynb #2540e3f4
 class LayerNorm(Layer):
     """Each row brought to mean 0 and variance 1 by itself, then w x̂ + b.
 
@@ -262,7 +262,8 @@ class LayerNorm(Layer):
     Notes
     -----
     Derived in chapter 14, *The other axis*. Training makes no difference,
-    and no row knows of another.
+    and no row knows of another. A single number, normalized by itself, is
+    0: with a ``normalized_shape`` of 1 the layer hands on b.
 
     Examples
     --------
