@@ -175,7 +175,8 @@ class EarlyStopping:
 
     def __init__(self, patience: int = 10, min_delta: float = 0.0) -> None:
         wanted = "EarlyStopping wants patience as an integer from 1 on"
-        if type(patience) is bool or not isinstance(patience, (int, np.integer)):
+        whole = isinstance(patience, (int, np.integer))
+        if not whole or isinstance(patience, bool):
             raise TypeError(f"{wanted}, got {patience!r}")
         if patience < 1:
             raise ValueError(f"{wanted}, got {patience}")
