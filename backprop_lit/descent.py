@@ -320,19 +320,22 @@ class Curvature(NamedTuple):
     steps: int
 
 
-def _nudge(
-    who: str, theta: Array, rng: Any, step: float | None
-) -> tuple[Array, float]:
+def _check_search(who: str, rng: Any, steps: Any, rtol: Any) -> None:
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
                         f"got {type(rng).__name__}")
-    direction = rng.standard_normal(theta.shape).astype(theta.dtype)
+    _number(who, "rtol", rtol)
+    if _whole(who, "steps", steps) < 1:
+        raise ValueError(f"{who} wants steps from 1 on, got {steps}")
+
+
+def _nudge(who: str, theta: Array, step: float | None) -> float:
     if step is None:
         unit = float(np.finfo(theta.dtype).eps)
-        step = unit ** (1 / 3) * max(1.0, float(np.linalg.norm(theta)))
+        return unit ** (1 / 3) * max(1.0, float(np.linalg.norm(theta)))
     if _number(who, "step", step) == 0:
         raise ValueError(f"{who} wants a step above 0, got {step}")
-    return direction / np.linalg.norm(direction), float(step)
+    return float(step)
 
 
 def largest_curvature(
@@ -386,12 +389,12 @@ def largest_curvature(
     Derived in chapter 10, *The curvature of real data*.
     """
     who = "largest_curvature"
+    _check_search(who, rng, steps, rtol)
     theta = _start(who, theta)
-    direction, step = _nudge(who, theta, rng, step)
-    if _whole(who, "steps", steps) < 1:
-        raise ValueError(f"{who} wants steps from 1 on, got {steps}")
-    _number(who, "rtol", rtol)
+    step = _nudge(who, theta, step)
+    bent = rng.standard_normal(theta.shape).astype(theta.dtype)
     for taken in range(1, steps + 1):
+        direction = bent / np.linalg.norm(bent)
         forth, back = (_evaluate(who, value_and_gradient, q)[1] for q in (
             theta + step * direction, theta - step * direction))
         bent = (forth - back) / (2 * step)
@@ -400,5 +403,4 @@ def largest_curvature(
         found = Curvature(value, direction, residual, taken)
         if residual <= rtol * abs(value):
             break
-        direction = bent / np.linalg.norm(bent)
     return found

@@ -123,9 +123,7 @@ def test_a_schedule_is_asked_for_steps_one_two_three():
     assert asked == [1, 2, 3]
     np.testing.assert_allclose(down.theta, [-0.6])
     with pytest.raises(ValueError, match=r"wants lr\(2\) from 0 on"):
-        descend(
-            lambda q: (0.0, np.ones(1)), np.zeros(1), lambda k: 1.5 - k, steps=3
-        )
+        descend(lambda q: (0.0, np.ones(1)), np.zeros(1), lambda k: 1.5 - k, steps=3)
 
 
 F = quadratic(np.eye(2))
@@ -168,14 +166,12 @@ def test_bad_arguments_are_refused(arguments, options, error, message):
         (lambda q: (1.0, q * np.inf), FloatingPointError, "are 0 of 2 entries"),
     ],
 )
-@pytest.mark.parametrize("where", ["descend", "largest_curvature"])
-def test_bad_answers_of_the_function_are_refused(function, error, message, where):
-    with pytest.raises(error, match=message.replace(" after 0 steps", "")) as caught:
-        if where == "descend":
-            descend(function, ONES, 0.1)
-        else:
-            largest_curvature(function, ONES, rng=np.random.default_rng(0))
-    assert str(caught.value).startswith(where)
+def test_bad_answers_of_the_function_are_refused(function, error, message):
+    with pytest.raises(error, match=f"^descend.*{message}"):
+        descend(function, ONES, 0.1)
+    message = message.replace(" after 0 steps", "")
+    with pytest.raises(error, match=f"^largest_curvature.*{message}"):
+        largest_curvature(function, ONES, rng=np.random.default_rng(0))
 
 
 def test_an_explosion_says_when_and_writes_no_warning():
