@@ -394,8 +394,9 @@ class Dropout(Layer):
         if not training:
             raise ValueError(f"{self} takes a mask only with training=True")
         if not isinstance(mask, np.ndarray) or mask.dtype != bool:
+            came = getattr(mask, "dtype", type(mask).__name__)
             raise TypeError(f"{self} wants mask as an array of bool, "
-                            f"got {getattr(mask, 'dtype', type(mask).__name__)}")
+                            f"got {came}")
         if mask.shape != x.shape:
             raise ValueError(f"{self} wants mask of the shape {x.shape} of x, "
                              f"got {mask.shape}")
