@@ -319,7 +319,7 @@ class Curvature(NamedTuple):
     residual: float
     steps: int
 
-
+# %% ../nbs/10_gradient_descent.ipynb #488dbc45
 def _check_search(who: str, rng: Any, steps: Any, rtol: Any) -> None:
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
@@ -337,7 +337,7 @@ def _nudge(who: str, theta: Array, step: float | None) -> float:
         raise ValueError(f"{who} wants a step above 0, got {step}")
     return float(step)
 
-
+# %% ../nbs/10_gradient_descent.ipynb #e8460728
 def largest_curvature(
     value_and_gradient: _Objective,
     theta: Array,
