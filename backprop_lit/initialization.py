@@ -20,7 +20,7 @@ from .network import Linear, Sequential
 __all__ = ['expected_squares', 'LayerStatistics', 'layer_statistics', 'xavier_uniform', 'xavier_normal', 'calculate_gain',
            'kaiming_uniform', 'kaiming_normal', 'orthogonal', 'initialize']
 
-# %% ../nbs/12_initialization.ipynb #d962302f
+# %% ../nbs/12_initialization.ipynb #33ea726d
 def expected_squares(
     activation: Layer, mean_square: float
 ) -> tuple[float, float]:
@@ -36,8 +36,9 @@ def expected_squares(
     Returns
     -------
     f_squared, t_squared : float
-        The two expected values, to about six digits, by the midpoint rule
-        between −8 and 8 standard deviations.
+        The two expected values, by the midpoint rule between −8 and 8
+        standard deviations: five digits and more for mean squares up to
+        10,000.
 
     Raises
     ------
