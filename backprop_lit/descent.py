@@ -320,13 +320,14 @@ class Curvature(NamedTuple):
     steps: int
 
 # %% ../nbs/10_gradient_descent.ipynb #488dbc45
-def _check_search(who: str, rng: Any, steps: Any, rtol: Any) -> None:
+def _search(who: str, theta: Any, rng: Any, steps: Any, rtol: Any) -> Array:
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
                         f"got {type(rng).__name__}")
     _number(who, "rtol", rtol)
     if _whole(who, "steps", steps) < 1:
         raise ValueError(f"{who} wants steps from 1 on, got {steps}")
+    return _start(who, theta)
 
 
 def _nudge(who: str, theta: Array, step: float | None) -> float:
@@ -389,15 +390,14 @@ def largest_curvature(
     Derived in chapter 10, *The curvature of real data*.
     """
     who = "largest_curvature"
-    _check_search(who, rng, steps, rtol)
-    theta = _start(who, theta)
+    theta = _search(who, theta, rng, steps, rtol)
     step = _nudge(who, theta, step)
+    g = lambda q: _evaluate(who, value_and_gradient, q)[1]
     bent = rng.standard_normal(theta.shape).astype(theta.dtype)
     for taken in range(1, steps + 1):
         direction = bent / np.linalg.norm(bent)
-        forth, back = (_evaluate(who, value_and_gradient, q)[1] for q in (
-            theta + step * direction, theta - step * direction))
-        bent = (forth - back) / (2 * step)
+        nudge = step * direction
+        bent = (g(theta + nudge) - g(theta - nudge)) / (2 * step)
         value = float(np.vdot(direction, bent))
         residual = float(np.linalg.norm(bent - value * direction))
         found = Curvature(value, direction, residual, taken)
