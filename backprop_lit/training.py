@@ -212,7 +212,7 @@ def evaluate(
     values = {"loss": float(loss.forward(u, y))}
     return values | {name: float(f(u, y)) for name, f in named.items()}
 
-# %% ../nbs/16_training.ipynb #b2ff101e
+# %% ../nbs/16_training.ipynb #5606a43c
 class History(dict[str, list[float]]):
     """What a training measured: a list with one number per epoch, by name.
 
@@ -247,6 +247,7 @@ class History(dict[str, list[float]]):
 
     @property
     def epochs(self) -> int:
+        """How many epochs there are."""
         return max(map(len, self.values()), default=0)
 
     def best(self, name: str) -> tuple[int, float]:
@@ -306,7 +307,7 @@ class History(dict[str, list[float]]):
                 for name, _, last, best, epoch in self._rows()]
         return f"History of {self.epochs} epochs: {', '.join(told) or 'none'}"
 
-
+# %% ../nbs/16_training.ipynb #9d97a035
 def _draw_history(history: History) -> Any:
     from backprop_lit.figures import plots, show
 
@@ -402,11 +403,11 @@ def _train(task: _Task, tick: Callable[[], object]) -> dict[str, float]:
 class _NotFiniteError(Exception):
     """Raised with the number of a batch."""
 
-# %% ../nbs/16_training.ipynb #19057893
+# %% ../nbs/16_training.ipynb #5cae78c2
 def _places(model: Layer, place: str = "") -> list[tuple[str, Layer]]:
-    """The layers of a model in order, with their names: "layer 0", …"""
+    """The layers of a model in order, each with its name for a message."""
     if not isinstance(model, Sequential):
-        return [(f"layer {place or model}" + f", {model}" * bool(place), model)]
+        return [(f"layer {place}, {model}" if place else str(model), model)]
     return [found for k, layer in enumerate(model.layers)
             for found in _places(layer, f"{place}.{k}".lstrip("."))]
 
@@ -577,7 +578,7 @@ def _diverged(epochs: int, batch: int, culprit: str) -> FloatingPointError:
         f"{f'after epoch {epochs}' if epochs else 'before the first epoch'}; "
         f"try a smaller learning rate, or max_norm")
 
-# %% ../nbs/16_training.ipynb #6f6cfccb
+# %% ../nbs/16_training.ipynb #804ca5c8
 _FORMAT = "backprop_lit checkpoint 1"
 
 
@@ -615,7 +616,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def _read(path: Path) -> dict[str, Array]:
+def _read(path: Path) -> tuple[dict[str, Any], _Snapshot]:
     """Read such a file, whole and with its checksums right, or raise."""
     content = path.read_bytes()
     try:
@@ -624,16 +625,25 @@ def _read(path: Path) -> dict[str, Array]:
         if broken := ZipFile(io.BytesIO(content)).testzip():
             raise ValueError(f"the checksum of {broken} is wrong")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = _from_text(arrays["about"])
-        if about["format"] != _FORMAT:
-            raise ValueError(f"its format is {about['format']!r}")
+            return _by_kind({name: file[name] for name in file.files})
     except Exception as error:  # whatever a parser says of foreign bytes
         raise ValueError(f"{path} is no checkpoint, or damaged: "
-                         f"{error}") from error
-    return arrays
+                         f"{error!r}") from error
 
-# %% ../nbs/16_training.ipynb #536042ff
+
+def _by_kind(arrays: dict[str, Array]) -> tuple[dict[str, Any], _Snapshot]:
+    about = _from_text(arrays.pop("about"))
+    if about["format"] != _FORMAT:
+        raise ValueError(f"its format is {about['format']!r}")
+    parts: _Snapshot = {kind: {} for kind in (*about["kinds"], "history")}
+    for name, array in arrays.items():
+        kind, _, own = name.partition(".")
+        parts[kind][own] = array
+    if "rng" in parts:
+        parts["rng"] = {"state": _from_text(parts["rng"]["state"])}
+    return about, parts
+
+# %% ../nbs/16_training.ipynb #a6426cb5
 def _save(path: Path, run: _Run, settings: dict[str, str]) -> None:
     parts = _snapshot(run)
     about = {"format": _FORMAT, "kinds": list(parts),
@@ -653,14 +663,7 @@ def _save(path: Path, run: _Run, settings: dict[str, str]) -> None:
 
 def _load(path: Path, run: _Run, settings: dict[str, str]) -> History:
     """Put a file's content into a run: all of it, or nothing."""
-    arrays = _read(path)
-    about = _from_text(arrays.pop("about"))
-    saved: _Snapshot = {kind: {} for kind in (*about["kinds"], "history")}
-    for name, array in arrays.items():
-        kind, _, own = name.partition(".")
-        saved[kind][own] = array
-    if "rng" in saved:
-        saved["rng"] = {"state": _from_text(saved["rng"]["state"])}
+    about, saved = _read(path)
     _check_fits(path, run, saved)
     _check_settings(path, settings, about["settings"])
     _put_or_rewind(path, run, saved)
@@ -678,7 +681,7 @@ def _put_or_rewind(path: Path, run: _Run, saved: _Snapshot) -> None:
         _put(run, before)
         raise ValueError(f"{path} does not fit: {error}") from error
 
-
+# %% ../nbs/16_training.ipynb #0aa11ff4
 def _check_fits(path: Path, run: _Run, saved: _Snapshot) -> None:
     wanted = _snapshot(run)
     if missing := [kind for kind in wanted if kind not in saved]:
@@ -870,7 +873,7 @@ def _count(who: str, name: str, value: Any, least: int) -> int:
         raise ValueError(f"{who} wants {name} from {least} on, got {value}")
     return int(value)
 
-# %% ../nbs/16_training.ipynb #6c17991c
+# %% ../nbs/16_training.ipynb #273b7fca
 def _bar(progress: bool, batches: int, epochs: int, done: int) -> Any:
     """A bar over all batches on standard output; or nothing."""
     if not progress:
@@ -891,7 +894,7 @@ def _show(bar: Any, history: History, epochs: int) -> None:
         bar.set_description(f"epoch {history.epochs}/{epochs}", refresh=False)
         bar.set_postfix({name: values[-1] for name, values in history.items()})
 
-# %% ../nbs/16_training.ipynb #a55d2e53
+# %% ../nbs/16_training.ipynb #4f049874
 def _check_task(task: _Task) -> None:
     run = task.run
     for name, kind in (("model", Layer), ("optimizer", Optimizer),
@@ -1086,7 +1089,7 @@ def _check_fresh(run: _Run) -> None:
     if stopping is not None and stopping.updates != run.history.epochs:
         raise ValueError(f"fit wants a fresh early_stopping, got {stopping}")
 
-# %% ../nbs/16_training.ipynb #ae79ea92
+# %% ../nbs/16_training.ipynb #87d7995b
 class LearningRateSearch(NamedTuple):
     """What `learning_rate_search` found.
 
@@ -1128,27 +1131,11 @@ class LearningRateSearch(NamedTuple):
         return _draw_search(self)
 
     def __repr__(self) -> str:
-        rows = [f"r = {rate:g}: {costs.mean():.4g} ({costs.min():.4g} to "
+        rows = [f"r = {rate:.3g}: {costs.mean():.4g} ({costs.min():.4g} to "
                 f"{costs.max():.4g})"
                 for rate, costs in zip(self.rates, self.costs, strict=True)]
         edge = ", at the edge of what was tried" if self.at_edge else ""
-        return "\n".join([*rows, f"best: r = {self.best:g}{edge}"])
-
-
-def _draw_search(search: LearningRateSearch) -> Any:
-    from backprop_lit.figures import FORWARD, INK, plots, show
-
-    fig, ax = plots(width=440, height=280)
-    mean = search.costs.mean(1)
-    ax.plot(search.rates, search.costs, "o", color=FORWARD, alpha=0.5)
-    ax.plot(search.rates, mean, color=FORWARD)
-    ax.axvline(search.best, color=INK, linewidth=0.5)
-    ax.set(xscale="log", xlabel="learning rate $r$", ylabel="cost")
-    return show(
-        fig, title="A search over learning rates",
-        alt=repr(search).replace("\n", "; "),
-        caption=f"Dots: one training for each of {len(search.seeds)} seeds. "
-        f"Line: their mean, least at r = {search.best:g}.")
+        return "\n".join([*rows, f"best: r = {self.best:.3g}{edge}"])
 
 
 def learning_rate_search(
@@ -1216,3 +1203,22 @@ def _cost(
     except FloatingPointError:
         return math.inf
     return math.inf if math.isnan(cost) else cost
+
+# %% ../nbs/16_training.ipynb #67a96979
+def _draw_search(search: LearningRateSearch) -> Any:
+    from backprop_lit.figures import FORWARD, INK, plots, show
+
+    fig, ax = plots(width=440, height=280)
+    ax.plot(search.rates, search.costs, "o", color=FORWARD, alpha=0.5)
+    ax.plot(search.rates, search.costs.mean(1), color=FORWARD)
+    ax.axvline(search.best, color=INK, linewidth=0.5)
+    finite = search.costs[np.isfinite(search.costs)]
+    wide = finite.min() > 0 and finite.max() > 20 * finite.min()
+    ax.set(xscale="log", yscale="log" if wide else "linear",
+           xlabel="learning rate $r$", ylabel="cost")
+    return show(
+        fig, title="A search over learning rates",
+        alt=repr(search).replace("\n", "; "),
+        caption=f"Dots: one training for each of {len(search.seeds)} seeds. "
+        f"Line: their mean, least at r = {search.best:.3g}. Diverged and not "
+        f"drawn: {search.costs.size - finite.size}.")
