@@ -101,18 +101,16 @@ class Node:
 # %% ../nbs/03_graph.ipynb #50556688
 def _one_number(value: Any, who: str) -> Any:
     """Return a finite real number, or say what came instead."""
-    kind = type(value)  # nearly every leaf is one of these two
+    kind = type(value)
     if kind is int or (kind is float and isfinite(value)):
-        return value
+        return value  # nearly every leaf
     shape = getattr(value, "shape", ())
     if isinstance(value, (np.generic, np.ndarray)) and not shape:
         value = value.item()  # Python's numbers are faster, and do not wrap
-    if shape:
-        raise TypeError(f"{who} wants one number, got an array of shape "
-                        f"{shape}: give it the entries")
     odd = isinstance(value, (Node, bool, complex))
-    if odd or not hasattr(value, "__pow__"):
-        came = type(value).__name__
+    if shape or odd or not hasattr(value, "__pow__"):
+        came = type(value).__name__ if not shape else (
+            f"an array of shape {shape}: give it the entries")
         raise TypeError(f"{who} wants one real number, got {came}")
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"{who} wants a finite number, got {value}")
@@ -215,8 +213,7 @@ class _Binary(Rule):
         node.rule = self
         node.inputs = (a, b)
         node.slopes = (by_a(h, left, right), by_b(h, left, right))
-        one, two = a.level, b.level
-        node.level = (one if one > two else two) + 1
+        node.level = max(a.level, b.level) + 1
         return node
 
 # %% ../nbs/03_graph.ipynb #8fbf2902

@@ -675,7 +675,7 @@ class _Field:
             self.logs[number] = self.logarithm(number, a) % self.prime
         return a
 
-
+# %% ../nbs/02_chain_rule.ipynb #3a2c2181
 _RESIDUES: dict = {
     "symbol": lambda field, h: field.draw(h.value),
     "constant": lambda field, h: (

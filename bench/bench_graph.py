@@ -156,7 +156,7 @@ def main() -> int:
                 name: statistics.median(r["micrograd"][0] / r[name][0] for r in rounds)
                 for name in ("small", "neurons")
             }
-            title = f"{samples} samples" if samples else "README"
+            title = f"{samples} sample{'s'[: samples > 1]}" if samples else "README"
             print(f"{title:>11}: micrograd {times['micrograd']:.0f} µs; "
                   f"the same text {times['small']:.0f} µs "
                   f"({ratios['small']:.1f} times as fast)", end="")
