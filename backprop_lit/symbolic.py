@@ -606,6 +606,26 @@ _MERSENNE = 2**61 - 1
 _FACTORS = (66, 18, 130, 170, 2, 150, 6, 6, 34, 302, 114, 174,
             94, 50, 2, 14, 270, 202, 242, 90, 646, 54, 54, 210)
 
+# %% ../nbs/02_chain_rule.ipynb #3a2c2181
+_RESIDUES: dict = {
+    "symbol": lambda field, h: field.draw(h.value),
+    "constant": lambda field, h: (
+        h.value.numerator * field.power(h.value.denominator, -1)),
+    "+": lambda field, h, a, b: a + b,
+    "-": lambda field, h, a, b: a - b,
+    "*": lambda field, h, a, b: a * b,
+    "/": lambda field, h, a, b: a * field.power(b, -1),
+    "**": lambda field, h, a: field.power(a, h.value),
+    "sqrt": lambda field, h, a: field.root(a),
+    "exp": lambda field, h, a: field.exponential(h.inputs[0]),
+    "tanh": lambda field, h, a: field.tanh(h.inputs[0]),
+    "log": lambda field, h, a: (
+        field.logs[h.inputs[0]] if field.split else field.draw("log", a)),
+    "arctan": lambda field, h, a: field.draw("arctan", a),
+    "sin": lambda field, h, a: field.circle(a)[0],
+    "cos": lambda field, h, a: field.circle(a)[1],
+}
+
 # %% ../nbs/02_chain_rule.ipynb #e0199122
 class _UnluckyError(ArithmeticError):
     """The draw met a zero denominator, or a residue without a root."""
@@ -674,26 +694,6 @@ class _Field:
         if self.split:
             self.logs[number] = self.logarithm(number, a) % self.prime
         return a
-
-# %% ../nbs/02_chain_rule.ipynb #3a2c2181
-_RESIDUES: dict = {
-    "symbol": lambda field, h: field.draw(h.value),
-    "constant": lambda field, h: (
-        h.value.numerator * field.power(h.value.denominator, -1)),
-    "+": lambda field, h, a, b: a + b,
-    "-": lambda field, h, a, b: a - b,
-    "*": lambda field, h, a, b: a * b,
-    "/": lambda field, h, a, b: a * field.power(b, -1),
-    "**": lambda field, h, a: field.power(a, h.value),
-    "sqrt": lambda field, h, a: field.root(a),
-    "exp": lambda field, h, a: field.exponential(h.inputs[0]),
-    "tanh": lambda field, h, a: field.tanh(h.inputs[0]),
-    "log": lambda field, h, a: (
-        field.logs[h.inputs[0]] if field.split else field.draw("log", a)),
-    "arctan": lambda field, h, a: field.draw("arctan", a),
-    "sin": lambda field, h, a: field.circle(a)[0],
-    "cos": lambda field, h, a: field.circle(a)[1],
-}
 
 # %% ../nbs/02_chain_rule.ipynb #c342d7c6
 class _Tower:
