@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 SITE := _build/html
 PORT ?= 8000
 MODULES := differences symbolic graph layer activations losses neurons network digits \
+  descent optimizers initialization regularization normalization data training \
   exercises figures
 READY := $(VENV)/.ready
 export PYTHONPATH := book

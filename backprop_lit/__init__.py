@@ -107,6 +107,74 @@ _names: dict[str, tuple[str, ...]] = {
         "load_digits",
         "split_digits",
     ),
+    "descent": (
+        "objective",
+        "Descent",
+        "descend",
+        "quadratic_path",
+        "Curvature",
+        "largest_curvature",
+    ),
+    "optimizers": (
+        "Optimizer",
+        "SGD",
+        "RMSprop",
+        "Adam",
+        "AdamW",
+        "step_schedule",
+        "cosine_schedule",
+        "warmup",
+        "clip_grad_norm",
+        "clip_grad_value",
+    ),
+    "initialization": (
+        "expected_squares",
+        "LayerStatistics",
+        "layer_statistics",
+        "xavier_uniform",
+        "xavier_normal",
+        "calculate_gain",
+        "kaiming_uniform",
+        "kaiming_normal",
+        "orthogonal",
+        "initialize",
+    ),
+    "regularization": (
+        "l2_penalty",
+        "decay_mask",
+        "EarlyStopping",
+        "Dropout",
+    ),
+    "normalization": (
+        "BatchNorm1d",
+        "LayerNorm",
+    ),
+    "data": (
+        "train_test_split",
+        "wilson_interval",
+        "StandardScaler",
+        "Batches",
+        "batches",
+        "one_hot",
+        "read_idx",
+        "fetch",
+        "load_data",
+        "mnist",
+        "fashion_mnist",
+    ),
+    "training": (
+        "accuracy",
+        "confusion_matrix",
+        "evaluate",
+        "History",
+        "EpochRecord",
+        "save_checkpoint",
+        "load_checkpoint",
+        "Checkpoint",
+        "fit",
+        "LearningRateSearch",
+        "learning_rate_search",
+    ),
 }
 
 TYPE_CHECKING = False
@@ -120,6 +188,13 @@ if TYPE_CHECKING:  # what the table says, for type checkers and editors
     from .neurons import *
     from .network import *
     from .digits import *
+    from .descent import *
+    from .optimizers import *
+    from .initialization import *
+    from .regularization import *
+    from .normalization import *
+    from .data import *
+    from .training import *
 _home = {name: module for module, names in _names.items() for name in names}
 __all__ = ["__version__", *_home]
 
