@@ -86,21 +86,24 @@ def start(folder, event=0):
 
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, never_killed):
     rng, kills, resumed = random.Random(1), 0, 0
-    deadline = time.monotonic() + 10
-    for k in range(3):
+    for k in range(12):
         folder = tmp_path / str(k)
         folder.mkdir()
+        left = 6  # then it may finish, however slow the machine
         while not (folder / "out").exists():
             with start(folder) as process:
-                if time.monotonic() < deadline:
-                    time.sleep(rng.uniform(0, 0.12))
+                if left:
+                    time.sleep(rng.uniform(0, 0.3))
                     process.kill()
-                told = process.communicate(timeout=30)[0]
-            kills += process.returncode != 0
-        resumed += told.split()[-1:] != ["0"]
+                told = process.communicate(timeout=60)[0]
+            left -= process.returncode != 0
+        kills += 6 - left
+        resumed += told.split()[-1:] not in ([], ["0"])
         assert json.loads((folder / "out").read_text()) == never_killed
-    assert kills >= 8
-    assert resumed >= 2
+        if kills >= 12:
+            break
+    assert kills >= 6
+    assert resumed >= 1
 
 
 def test_a_run_killed_around_each_file_operation_loses_nothing(tmp_path, never_killed):
@@ -114,6 +117,22 @@ def test_a_run_killed_around_each_file_operation_loses_nothing(tmp_path, never_k
         process.communicate(timeout=30)
     assert json.loads((tmp_path / "out").read_text()) == never_killed
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".tmp"] == []
+
+
+def test_a_best_epoch_from_before_the_kill_is_put_back_whole(tmp_path, never_killed):
+    best = 1 + int(np.argmin(json.loads(never_killed["history"])["val_loss"]))
+
+    def interrupt(record):
+        if record.epoch == best + 6:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        fit(**everything(), epochs=EPOCHS, checkpoint=path, callbacks=[interrupt])
+    run = everything()
+    history = fit(**run, epochs=EPOCHS, checkpoint=path)
+    assert history.resumed == best + 5
+    assert bits(run, history) == never_killed
 
 
 class Interrupted(SGD):
