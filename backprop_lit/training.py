@@ -1204,7 +1204,7 @@ def _cost(
         return math.inf
     return math.inf if math.isnan(cost) else cost
 
-# %% ../nbs/16_training.ipynb #6aef4745
+# %% ../nbs/16_training.ipynb #ccc668ff
 def _draw_search(search: LearningRateSearch) -> Any:
     from backprop_lit.figures import FORWARD, INK, plots, show
 
@@ -1213,7 +1213,6 @@ def _draw_search(search: LearningRateSearch) -> Any:
     ax.plot(search.rates, search.costs.mean(1), color=FORWARD)
     ax.axvline(search.best, color=INK, linewidth=0.5)
     finite = search.costs[np.isfinite(search.costs)]
-    lost = search.costs.size - finite.size
     wide = finite.min() > 0 and finite.max() > 20 * finite.min()
     ax.set(xscale="log", yscale="log" if wide else "linear",
            xlabel="learning rate $r$", ylabel="cost")
@@ -1221,5 +1220,5 @@ def _draw_search(search: LearningRateSearch) -> Any:
         fig, title="A search over learning rates",
         alt=repr(search).replace("\n", "; "),
         caption=f"Dots: one training for each of {len(search.seeds)} seeds. "
-        f"Line: their mean, least at r = {search.best:.3g}."
-        + f" Not drawn, since it diverged: {lost}." * (lost > 0))
+        f"Line: their mean, least at r = {search.best:.3g}. Diverged and not "
+        f"drawn: {search.costs.size - finite.size}.")
