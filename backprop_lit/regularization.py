@@ -57,21 +57,24 @@ def l2_penalty(theta: Array, weight_decay: float | Array) -> Array:
     0.05
     """
     check_shape("l2_penalty", "theta", theta)
-    _check_strength(theta, weight_decay)
-    return (weight_decay * theta * theta).sum() / 2
+    return (_strength(theta, weight_decay) * theta * theta).sum() / 2
 
 
-def _check_strength(theta: Array, weight_decay: float | Array) -> None:
+def _strength(theta: Array, weight_decay: float | Array) -> Array:
     wanted = "l2_penalty wants weight_decay as a number or an array of theta's"
     if isinstance(weight_decay, np.ndarray):
         if weight_decay.shape != theta.shape:
             raise ValueError(f"{wanted} shape {theta.shape}, "
                              f"got {weight_decay.shape}")
+        if weight_decay.dtype.kind not in "fiub":
+            raise TypeError(f"{wanted} shape, of real numbers, "
+                            f"got {weight_decay.dtype}")
     else:
         _real(weight_decay, f"{wanted} shape")
     if not (np.min(weight_decay) >= 0 and np.max(weight_decay) < inf):
         raise ValueError(f"l2_penalty wants weight_decay from 0 on and "
                          f"finite, got {weight_decay}")
+    return np.asarray(weight_decay, theta.dtype)
 
 # %% ../nbs/13_regularization.ipynb #7d8d2677
 def decay_mask(model: Layer, spare: tuple[str, ...] = ()) -> Array:
@@ -156,7 +159,8 @@ class EarlyStopping:
     Notes
     -----
     Derived in chapter 13, *When to stop*. Of a value that should rise, such
-    as an accuracy, hand in the negative.
+    as an accuracy, hand in the negative. Only θ is kept: what a model has in
+    `state` (running statistics, say) is for the caller to keep beside it.
 
     Examples
     --------
@@ -265,11 +269,21 @@ class EarlyStopping:
         theta = np.array(saved["theta"]) if saved else None
         if theta is not None:
             check_shape("EarlyStopping", "theta", theta)
-        best = float(saved["best"]) if saved else inf
-        counts = [int(saved[name]) if saved else 0
-                  for name in ("best_update", "updates")]
-        self._theta, self.best = theta, best
-        self.best_update, self.updates = counts
+        self.best, self.best_update, self.updates = (
+            self._numbers(saved) if saved else (inf, 0, 0))
+        self._theta = theta
+
+    def _numbers(self, saved: dict[str, Array]) -> tuple[float, int, int]:
+        best, at, updates = (np.asarray(saved[name])
+                             for name in ("best", "best_update", "updates"))
+        if not (best.shape == at.shape == updates.shape == ()
+                and best.dtype.kind in "fiu" and not isnan(best)
+                and at.dtype.kind in "iu" and updates.dtype.kind in "iu"
+                and 1 <= at <= updates):
+            raise ValueError(f"EarlyStopping wants a number as best and whole "
+                             f"1 ≤ best_update ≤ updates, got {best}, {at} and "
+                             f"{updates}")
+        return float(best), int(at), int(updates)
 
     def __repr__(self) -> str:
         told = (f": best {self.best:.6g} at update {self.best_update} "
@@ -335,7 +349,7 @@ class Dropout(Layer):
         Parameters
         ----------
         x : ndarray of floats, any shape
-            The input.
+            The input, finite: 0 times an infinite entry is nan.
         training : bool
             Whether to drop.
         mask : ndarray of bool, shape of x, optional
@@ -361,7 +375,7 @@ class Dropout(Layer):
             return self.keep(x, None)
         if mask is None:
             mask = self._rng.random(x.shape) >= self.p
-        return self.keep(self._masked(x, mask), mask)
+        return self.keep(self._masked(x, mask, self.p), (mask, self.p))
 
     def backward(self, v: Array) -> Array:
         """Return v ∘ mask / (1 − p), with the mask of the last forward.
@@ -384,11 +398,11 @@ class Dropout(Layer):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        mask = self.recall(v)
-        return v if mask is None else self._masked(v, mask)
+        drawn = self.recall(v)
+        return v if drawn is None else self._masked(v, *drawn)
 
-    def _masked(self, array: Array, mask: Array) -> Array:
-        return array * mask / ((1 - self.p) or 1)  # p = 1: all 0 already
+    def _masked(self, array: Array, mask: Array, p: float) -> Array:
+        return array * mask / ((1 - p) or 1)  # p = 1: all 0 already
 
     def _check_mask(self, x: Array, training: bool, mask: Array) -> None:
         if not training:
@@ -419,8 +433,11 @@ class Dropout(Layer):
         trial = np.random.default_rng(0)  # so that half a state changes nothing
         try:
             text = np.asarray(saved, np.uint8).tobytes().decode()
-            trial.bit_generator.state = json.loads(text)
-        except (ValueError, TypeError, KeyError) as error:
+            wanted = json.loads(text)
+            trial.bit_generator.state = wanted
+            if trial.bit_generator.state != wanted:
+                raise ValueError("a number was rounded")
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ValueError(f"{self} wants in rng the JSON text of a PCG64's "
                              f"state as uint8, got {saved!r:.60}") from error
         return trial.bit_generator.state

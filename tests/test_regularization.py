@@ -88,6 +88,13 @@ def test_backward_uses_the_mask_that_forward_drew(p, dtype):
     assert set(h.ravel()) == kept | ({0.0} if p else set())
 
 
+def test_backward_uses_the_p_of_its_forward():
+    layer, ones = Dropout(0.5, rng=rng()), np.ones((4, 5))
+    h = layer.forward(ones, training=True)
+    layer.p = 0.9
+    assert np.array_equal(layer.backward(ones), h)
+
+
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
 def test_the_share_dropped_is_p(p):
     h = Dropout(p, rng=rng()).forward(np.ones((400, 500)), training=True)
@@ -151,8 +158,8 @@ def test_the_proof_holds_for_every_mask_of_four_entries():
 def test_a_fresh_mask_breaks_the_proof():
     class Forgetful(Dropout):
         def backward(self, v):
-            self.recall(v)
-            return self._masked(v, ~self._kept[1])
+            mask, p = self.recall(v)
+            return self._masked(v, ~mask, p)
 
     mask = np.array([[True, False, True]])
     assert not prove(
@@ -248,6 +255,9 @@ def test_a_copied_layer_has_a_generator_of_its_own():
         {"rng": np.frombuffer(b'{"bit_generator": "MT19937"}', np.uint8)},
         {"rng": np.frombuffer(b"[1, 2]", np.uint8)},
         {"rng": "text"},
+        {"rng": np.frombuffer(b"[300", np.uint8)},
+        {"rng": [300]},
+        {"rng": [-1]},
         {"rng": None},
         {"generator": np.zeros(1)},
     ],
@@ -260,10 +270,11 @@ def test_a_bad_state_is_refused_and_changes_nothing(saved):
     assert np.array_equal(layer.state["rng"], before)
 
 
-def test_half_a_state_changes_nothing():
+@pytest.mark.parametrize("number", ['"x"', "-1", str(2**40), "1.5"])
+def test_half_a_state_changes_nothing(number):
     layer = Dropout(rng=rng())
     before = layer.state["rng"]
-    text = before.tobytes().decode().replace('"uinteger": 0', '"uinteger": "x"')
+    text = before.tobytes().decode().replace('"uinteger": 0', f'"uinteger": {number}')
     with pytest.raises(ValueError, match="JSON"):
         layer.state = {"rng": np.frombuffer(text.encode(), np.uint8)}
     assert np.array_equal(layer.state["rng"], before)
@@ -355,7 +366,9 @@ def test_the_penalty_agrees_with_jax_and_with_the_optimizer(seed, each):
 def test_the_penalty_keeps_float32():
     theta = np.ones(4, np.float32)
     assert l2_penalty(theta, 0.5).dtype == np.float32
-    assert l2_penalty(theta, np.full(4, 0.5, np.float32)).dtype == np.float32
+    for decay in (np.float64(0.5), np.full(4, 0.5), np.full(4, 0.5, np.float32)):
+        assert l2_penalty(theta, decay).dtype == np.float32
+        assert l2_penalty(theta, decay) == 1
 
 
 @pytest.mark.parametrize(
@@ -368,6 +381,8 @@ def test_the_penalty_keeps_float32():
         (np.ones(3), ValueError, r"shape \(2,\), got \(3,\)"),
         ("much", TypeError, "as a number"),
         (None, TypeError, "as a number"),
+        (np.array([1 + 1j, 2]), TypeError, "complex128"),
+        (np.array(["a", "b"]), TypeError, "real numbers"),
     ],
 )
 def test_a_bad_strength_is_refused(decay, error, told):
@@ -523,7 +538,19 @@ def test_bad_settings_are_refused(options, error):
 
 
 @pytest.mark.parametrize(
-    "change", [{"best": np.ones(2)}, {"theta": np.ones(2, int)}, {"other": 1}]
+    "change",
+    [
+        {"best": np.ones(2)},
+        {"best": np.array(np.nan)},
+        {"best": np.array("1.0")},
+        {"theta": np.ones(2, int)},
+        {"other": 1},
+        {"updates": np.array(-3)},
+        {"best_update": np.array(0)},
+        {"best_update": np.array(9)},
+        {"updates": np.array(2.7)},
+        {"updates": np.array([1])},
+    ],
 )
 def test_a_bad_saved_state_is_refused_and_changes_nothing(change):
     stopping = EarlyStopping()
