@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
+from math import inf, prod
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def _check_rng(who: str, rng: object) -> None:
                         f"got {type(rng).__name__}")
 
 
+def _check_choice(who: str, stratify: object, groups: object) -> None:
+    if type(stratify) is not bool:
+        raise TypeError(f"{who} wants stratify as True or False (it goes by "
+                        f"y), got {type(stratify).__name__}")
+    if stratify and groups is not None:
+        raise ValueError(f"{who} wants stratify or groups, not both")
+
+
 def _held_out(who: str, test_size: float, rows: int) -> int:
     """How many of these rows a share (or a count) holds out."""
     share = isinstance(test_size, (float, np.floating))
@@ -46,28 +55,36 @@ def _held_out(who: str, test_size: float, rows: int) -> int:
         raise TypeError(f"{who} wants test_size as a share or a count, "
                         f"got {type(test_size).__name__}")
     held = test_size * rows if share else test_size
-    if not 0.5 < held <= rows - 0.5:  # false for NaN as well
+    if not (0 < held < rows and 1 <= round(held) < rows):  # nor NaN
         raise ValueError(f"{who} wants rows on both sides, got "
                          f"test_size={test_size} of {rows}")
     return round(held)
 
 # %% ../nbs/15_data.ipynb #2918803c
+def _shares(members: Array, held: int) -> Array:
+    """How many rows each class holds out: its share, to within one."""
+    exact = members * held / members.sum()
+    counts = np.floor(exact + 1e-9).astype(int)
+    most_short = np.argsort(counts - exact, kind="stable")
+    counts[most_short[: held - counts.sum()]] += 1
+    return counts
+
+
 def _stratified(y: Array, held: int, rng: np.random.Generator) -> Array:
     """Mark `held` rows, so that each class gives its share of them."""
     if y.ndim != 1:
         raise ValueError(f"train_test_split wants labels of shape ({len(y)},) "
                          f"to stratify by, got {y.shape}")
-    classes, members = np.unique(y, return_counts=True)
-    exact = members * held / len(y)
-    counts = np.floor(exact + 1e-9).astype(int)
-    most_short = np.argsort(counts - exact, kind="stable")
-    counts[most_short[: held - counts.sum()]] += 1
-    chosen = np.zeros(len(y), dtype=bool)
-    for label, count, size in zip(classes, counts, members, strict=True):
+    classes, label, members = np.unique(
+        y, return_inverse=True, return_counts=True)
+    counts = _shares(members, held)
+    for name, count, size in zip(classes, counts, members, strict=True):
         if not 0 < count < size:
-            raise ValueError(f"train_test_split wants rows of class {label} "
-                             f"on both sides, got {size} in all")
-        chosen[rng.permutation(np.flatnonzero(y == label))[:count]] = True
+            raise ValueError(f"train_test_split wants rows of class {name} on "
+                             f"both sides, got {count} held out of {size}")
+    chosen = np.zeros(len(y), dtype=bool)
+    for number, count in enumerate(counts):
+        chosen[rng.permutation(np.flatnonzero(label == number))[:count]] = True
     return chosen
 
 
@@ -122,12 +139,13 @@ def train_test_split(
         rows, groups have the wrong shape, or both `stratify` and `groups`
         are asked for.
     TypeError
-        If x or y is no array, or rng no generator.
+        If x or y is no array, rng no generator, or stratify no bool.
 
     Notes
     -----
-    Derived in chapter 15, *Rows held out*. Scikit-learn's order of results;
-    it shuffles both sides, this function leaves the order to `Batches`.
+    Derived in chapter 15, *Rows held out*. The order of the results is
+    scikit-learn's. There `stratify` takes the labels, a share is rounded
+    up, and both sides are shuffled; here the order is left to `Batches`.
 
     Examples
     --------
@@ -140,8 +158,7 @@ def train_test_split(
     who = "train_test_split"
     _check_rows(who, x, y)
     _check_rng(who, rng)
-    if groups is not None and stratify:
-        raise ValueError(f"{who} wants stratify or groups, not both")
+    _check_choice(who, stratify, groups)
     if groups is not None:
         held = _held_groups(groups, len(y), test_size, rng)
     elif stratify:
@@ -165,7 +182,7 @@ def wilson_interval(
     rows : int
         How many were given, each by itself.
     z : float
-        How many standard deviations wide: 1.96 for 95 %.
+        How many standard deviations wide, at most 100: 1.96 for 95 %.
 
     Returns
     -------
@@ -175,7 +192,10 @@ def wilson_interval(
     Raises
     ------
     ValueError
-        If `right` does not lie between 0 and `rows`, or z is not positive.
+        If `right` does not lie between 0 and `rows`, or z not between 0
+        and 100.
+    TypeError
+        If one of them is no real number.
 
     Notes
     -----
@@ -187,9 +207,12 @@ def wilson_interval(
     >>> round(low, 3), round(high, 3)
     (0.826, 0.945)
     """
-    if not (rows >= 1 and 0 <= right <= rows and z > 0):
-        raise ValueError("wilson_interval wants 0 ≤ right ≤ rows and z > 0, "
-                         f"got right={right}, rows={rows}, z={z}")
+    told = f"got right={right}, rows={rows}, z={z}"
+    if not all(isinstance(each, Real) for each in (right, rows, z)):
+        raise TypeError(f"wilson_interval wants real numbers, {told}")
+    if not (1 <= rows < inf and 0 <= right <= rows and 0 < z <= 100):
+        raise ValueError("wilson_interval wants 0 ≤ right ≤ rows and "
+                         f"0 < z ≤ 100, {told}")
     share, unit = right / rows, z * z / rows
     middle = share + unit / 2
     spread = (unit * share * (1 - share) + (unit / 2) ** 2) ** 0.5
@@ -207,7 +230,9 @@ class StandardScaler:
     mean_, var_, scale_ : ndarray of float64, shape (features,)
         Of each column: mean, variance (divided by the number of rows), and
         what it is divided by: the root of the variance, or 1 where the
-        column is constant but for rounding.
+        column is constant but for rounding: a spread of up to N roundings
+        of the mean (of N rows; subtract a large mean beforehand if such a
+        spread is meant).
     n_features_in_, n_samples_seen_ : int
         Columns and rows of the array it was fit to.
 
@@ -240,18 +265,18 @@ class StandardScaler:
         Raises
         ------
         ValueError, TypeError
-            If x is no such array of finite floats.
+            If x is no such array of finite floats, or a variance is
+            too large or too small for float64.
         """
-        check_shape(self, "x", x, ("rows", "features"))
+        self._check(x, ("rows", "features"))
         if not np.isfinite(x).all():
             raise ValueError(f"{self} wants finite x, got "
                              f"{x[~np.isfinite(x)][0]}")
+        mean, var = self._moments(x)
+        scale, rounding = np.sqrt(var), len(x) * np.finfo(float).eps
         self.n_samples_seen_, self.n_features_in_ = x.shape
-        self.mean_ = x.mean(0, dtype=np.float64)
-        self.var_ = x.var(0, dtype=np.float64)
-        scale, rounding = np.sqrt(self.var_), len(x) * np.finfo(float).eps
-        constant = scale <= rounding * abs(self.mean_)
-        self.scale_ = np.where(constant, 1.0, scale)
+        self.mean_, self.var_ = mean, var
+        self.scale_ = np.where(scale <= rounding * abs(mean), 1.0, scale)
         return self
 
     def transform(self, x: Array) -> Array:
@@ -274,7 +299,7 @@ class StandardScaler:
         ValueError, TypeError
             If x is no array of floats with as many columns.
         """
-        self._check(x)
+        self._check_fit(x)
         return ((x - self.mean_) / self.scale_).astype(x.dtype, copy=False)
 
     def inverse_transform(self, x: Array) -> Array:
@@ -297,7 +322,7 @@ class StandardScaler:
         ValueError, TypeError
             If x is no array of floats with as many columns.
         """
-        self._check(x)
+        self._check_fit(x)
         return (x * self.scale_ + self.mean_).astype(x.dtype, copy=False)
 
     def fit_transform(self, x: Array) -> Array:
@@ -320,10 +345,25 @@ class StandardScaler:
         """
         return self.fit(x).transform(x)
 
-    def _check(self, x: Array) -> None:
+    def _moments(self, x: Array) -> tuple[Array, Array]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = x.mean(0, dtype=np.float64)
+            var = x.var(0, dtype=np.float64)
+        lost = ~np.isfinite(var) | ((var == 0) & (x.min(0) < x.max(0)))
+        if lost.any():
+            raise ValueError(f"{self} wants columns whose variance float64 "
+                             f"can hold, unlike column {lost.argmax()}")
+        return mean, var
+
+    def _check(self, x: Array, shape: tuple[int | str, ...]) -> None:
+        check_shape(self, "x", x, shape)
+        if x.dtype.kind != "f":
+            raise TypeError(f"{self} wants x of floats, got {x.dtype}")
+
+    def _check_fit(self, x: Array) -> None:
         if not hasattr(self, "scale_"):
             raise RuntimeError(f"{self}: transform before fit")
-        check_shape(self, "x", x, ("rows", self.n_features_in_))
+        self._check(x, ("rows", self.n_features_in_))
 
     def __repr__(self) -> str:
         return "StandardScaler()"
@@ -419,19 +459,30 @@ class Batches:
         Raises
         ------
         ValueError
-            If order has not one number for each row, or first is negative
-            or more than there are.
+            If order does not name each row once, or first is negative or
+            more than there are.
         """
-        if order is not None and np.shape(order) != (len(self.x),):
-            raise ValueError(f"Batches wants order of shape ({len(self.x)},), "
-                             f"got {np.shape(order)}")
+        if order is not None:
+            order = self._checked(order)
         if not 0 <= first <= len(self):
             raise ValueError(f"Batches wants first from 0 to {len(self)}, "
                              f"got {first}")
-        return (self._batch(order, k) for k in range(first, len(self)))
+        return (self._batch(order, number)
+                for number in range(first, len(self)))
 
-    def _batch(self, order: Array | None, k: int) -> tuple[Array, Array]:
-        rows: Any = slice(k * self.batch_size, (k + 1) * self.batch_size)
+    def _checked(self, order: Array) -> Array:
+        order = np.array(order)  # a copy: changed later, it changes nothing
+        if order.shape != (len(self.x),):
+            raise ValueError(f"Batches wants order of shape ({len(self.x)},), "
+                             f"got {order.shape}")
+        if order.dtype.kind not in "iu" or (
+                np.sort(order) != np.arange(len(order))).any():
+            raise ValueError("Batches wants order to name each row once")
+        return order
+
+    def _batch(self, order: Array | None, number: int) -> tuple[Array, Array]:
+        rows: Any = slice(number * self.batch_size,
+                          (number + 1) * self.batch_size)
         rows = rows if order is None else order[rows]
         return self.x[rows], self.y[rows]
 
@@ -511,7 +562,8 @@ def one_hot(y: Array, classes: int, *, dtype: Any = np.float64) -> Array:
     Raises
     ------
     ValueError, TypeError
-        If y holds no integers, or one out of range.
+        If y holds no integers, or one out of range, or classes is no
+        integer from 1 on.
 
     Notes
     -----
@@ -526,6 +578,11 @@ def one_hot(y: Array, classes: int, *, dtype: Any = np.float64) -> Array:
     if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
         kind = getattr(y, "dtype", type(y).__name__)
         raise TypeError(f"one_hot wants an array of integers, got {kind}")
+    if type(classes) is bool or not isinstance(classes, (int, np.integer)):
+        raise TypeError("one_hot wants classes as an integer, got "
+                        f"{type(classes).__name__}")
+    if classes < 1:
+        raise ValueError(f"one_hot wants at least one class, got {classes}")
     outside = (y < 0) | (y >= classes)
     if outside.any():
         raise ValueError(f"one_hot wants labels from 0 to {classes - 1}, got "
@@ -613,21 +670,30 @@ def _pooch() -> Any:
     return pooch
 
 
-def _make_room(path: Path) -> list[str]:
-    """Remove a wrong file, and see whether its folder can be written."""
+def _checked_sha256(file: str, sha256: str, mirrors: Sequence[str]) -> str:
+    from string import hexdigits
+
+    if isinstance(mirrors, str):
+        raise TypeError(f"fetch wants a sequence of mirrors, got {mirrors!r}")
+    if len(sha256) != 64 or not set(sha256) <= set(hexdigits):
+        raise ValueError(f"fetch wants a SHA-256 of 64 hexadecimal digits for "
+                         f"{file}, got {sha256!r}")
+    return sha256.lower()
+
+
+def _look_at(path: Path) -> list[str]:
+    """See whether the folder can be written, and what lies there already."""
     import tempfile
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-        if not path.exists():
-            return []
-        path.unlink()
     except OSError as error:
         raise OSError(f"fetch wants a folder that can be written, got "
                       f"{path.parent}: {error}") from error
-    return [f"{path}: other bytes than published; removed"]
+    told = f"{path}: other bytes than published; not used"
+    return [told] if path.exists() else []
 
 
 def _in_short(error: Exception) -> str:
@@ -667,7 +733,7 @@ def fetch(
     file : str
         Its name, in the folder and at each mirror.
     sha256 : str
-        The SHA-256 of its bytes, in hexadecimal digits.
+        The SHA-256 of its bytes, 64 hexadecimal digits, small or capital.
     mirrors : sequence of str
         Addresses to try in turn; the name is appended to each.
     folder : str or Path
@@ -683,7 +749,10 @@ def fetch(
     ------
     OSError
         If the folder cannot be written, or no mirror sent these bytes.
-        Other bytes are removed.
+        Other bytes are never returned; a file with other bytes that lies
+        there stays until the right ones replace it.
+    ValueError, TypeError
+        If sha256 has not 64 such digits, or mirrors is a single string.
     ImportError
         If it must be downloaded and pooch is not installed.
 
@@ -691,10 +760,11 @@ def fetch(
     -----
     Derived in chapter 15, *Bytes that are known*.
     """
+    sha256 = _checked_sha256(file, sha256, mirrors)
     path = Path(folder).expanduser().absolute() / file
     if path.is_file() and _sha256(path) == sha256:
         return path
-    told = _make_room(path)
+    told = _look_at(path)
     for mirror in mirrors:
         trouble = _download(mirror + file, path, sha256)
         if not trouble:
@@ -754,7 +824,7 @@ def _packed(
                      f"{part}-labels-idx1-ubyte.gz"))
     return np.divide(pixels, 255, dtype=dtype), labels.astype(np.int64)
 
-
+# %% ../nbs/15_data.ipynb #eeb5b4ec
 def load_data(
     name: str,
     split: str = "train",
@@ -826,7 +896,7 @@ def load_data(
         x, y = _packed(name, split, dtype, cache)
     return x.reshape(len(x), -1) if flatten else x[:, None], y
 
-
+# %% ../nbs/15_data.ipynb #106fe239
 def mnist(split: str = "train", **options: Any) -> tuple[Array, Array]:
     """Return MNIST, handwritten digits of 28 × 28 pixels.
 

@@ -50,6 +50,8 @@ def test_a_split_is_a_partition_in_order(rows, share, seed):
     x, y = numbered(rows)
     wanted = round(share * rows)
     if not 0 < wanted < rows:
+        with pytest.raises(ValueError, match="rows on both sides"):
+            train_test_split(x, y, share, rng=RNG(seed))
         return
     x_train, x_test, y_train, y_test = train_test_split(x, y, share, rng=RNG(seed))
     assert len(y_test) == wanted
@@ -74,6 +76,26 @@ def test_stratified_counts_are_within_one_of_the_share(sizes, share, seed):
     counts = np.bincount(y_test, minlength=len(sizes))
     assert counts.sum() == held
     assert (abs(counts - np.array(sizes) * held / len(y)) < 1).all()
+
+
+@pytest.mark.parametrize(("rows", "share"), [(10, 0.95), (2, 0.75), (10, 0.05)])
+def test_a_side_that_rounding_would_empty_is_refused(rows, share):
+    x, y = numbered(rows)
+    for groups in (None, np.arange(rows)):
+        with pytest.raises(ValueError, match="rows on both sides"):
+            train_test_split(x, y, share, rng=RNG(0), groups=groups)
+
+
+def test_a_share_is_rounded_and_not_cut_down():
+    for share, wanted in ((0.17, 2), (0.14, 1), (0.88, 9)):
+        assert len(train_test_split(*numbered(10), share, rng=RNG(0))[3]) == wanted
+
+
+def test_labels_that_are_nan_are_a_class():
+    y = np.array([0.0] * 5 + [np.nan] * 5)
+    *_, held = train_test_split(numbered(10)[0], y, 0.4, rng=RNG(0), stratify=True)
+    assert np.isnan(held).sum() == 2
+    assert len(held) == 4
 
 
 def test_the_books_split_is_a_stratified_split():
@@ -129,10 +151,12 @@ BAD_SPLITS = [
     (ValueError, "rows on both sides", dict(groups=np.zeros(10))),
     (
         ValueError,
-        "class 7 on both sides, got 1 in all",
+        "class 7 on both sides, got 0 held out of 1",
         dict(x=np.ones((11, 1)), y=LABELS, stratify=True),
     ),
     (ValueError, "to stratify by", dict(y=np.ones((10, 2)), stratify=True)),
+    (TypeError, "stratify as True or False", dict(stratify=np.arange(10))),
+    (TypeError, "stratify as True or False", dict(stratify="no")),
 ]
 
 
@@ -142,7 +166,7 @@ def test_what_cannot_be_split_is_refused(kind, message, changes):
     rng = RNG(0)
     with pytest.raises(kind, match=message):
         train_test_split(**(dict(x=x, y=y, rng=rng) | changes))
-    assert rng.random() == RNG(0).random() or "stratify" in changes
+    assert rng.random() == RNG(0).random()
 
 
 # The interval
@@ -163,8 +187,15 @@ def test_wilson_mirrors_and_refuses():
     assert wilson_interval(47, 50) == pytest.approx((1 - high, 1 - low))
     assert wilson_interval(0, 50)[0] == 0
     assert wilson_interval(50, 50)[1] == 1
-    for bad in ((-1, 10), (11, 10), (0, 0), (5, 10, 0), (float("nan"), 10)):
+    infinite, nan = float("inf"), float("nan")
+    for bad in (
+        *((-1, 10), (11, 10), (0, 0), (5, 10, 0), (nan, 10), (3, infinite)),
+        *((3, 10, infinite), (3, 10, 1e200), (3, 10, nan)),
+    ):
         with pytest.raises(ValueError, match="wilson_interval wants"):
+            wilson_interval(*bad)
+    for bad in ((np.array([3, 4]), 10), ("3", 10), (3j, 10)):
+        with pytest.raises(TypeError, match="wants real numbers"):
             wilson_interval(*bad)
 
 
@@ -243,12 +274,20 @@ def test_a_scaler_refuses():
         with pytest.raises(ValueError, match=r"StandardScaler\(\) wants"):
             scaler.fit(bad)
         assert not hasattr(scaler, "mean_")
-    for bad in ([[1.0]], np.ones((2, 2), int)):
+    for size in (1e200, 1.7e308, 1e-200):
+        with pytest.raises(ValueError, match=r"variance float64 can hold.* column 1"):
+            scaler.fit(np.array([[1.0, size], [2.0, -size], [3.0, size]]))
+        assert not hasattr(scaler, "mean_")
+    strange = np.ones((2, 2), complex), np.ones((2, 2), object)
+    for bad in ([[1.0]], np.ones((2, 2), int), *strange):
         with pytest.raises(TypeError, match=r"StandardScaler\(\) wants"):
             scaler.fit(bad)
     scaler.fit(np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"shape \(rows, 2\), got \(2, 3\)"):
         scaler.transform(np.ones((2, 3)))
+    for bad in strange:
+        with pytest.raises(TypeError, match="wants x of floats"):
+            scaler.transform(bad)
 
 
 # One-hot
@@ -275,6 +314,12 @@ def test_one_hot_refuses():
         one_hot(np.array([0, 3]), 3)
     with pytest.raises(ValueError, match="got -1"):
         one_hot(np.array([-1]), 3)
+    for classes in (0, -1):
+        with pytest.raises(ValueError, match="at least one class"):
+            one_hot(np.array([], int), classes)
+    for classes in (2.5, None, True, np.array([3, 4])):
+        with pytest.raises(TypeError, match="classes as an integer"):
+            one_hot(np.array([1, 0]), classes)
     for bad in (np.array([1.0]), np.array([True]), [1]):
         with pytest.raises(TypeError, match="array of integers"):
             one_hot(bad, 3)
@@ -326,6 +371,9 @@ def test_an_interrupted_pass_goes_on_where_it_was():
     state = loader.rng.bit_generator.state
     list(loader.take(order, 2))
     assert loader.rng.bit_generator.state == state
+    running = loader.take(order)
+    order[...] = 0  # of the caller alone
+    assert [labels.tolist() for _, labels in running] == whole
 
 
 def test_without_rng_batches_are_views_in_order_and_with_it_copies():
@@ -365,6 +413,10 @@ def test_batches_refuse():
         Batches(x, y, 2, rng=0)
     with pytest.raises(ValueError, match=r"order of shape \(10,\)"):
         Batches(x, y, 2).take(np.arange(9))
+    order = np.arange(10)
+    for bad in (order * 0, order - 10, order + 5, order * 1.0, order > 4):
+        with pytest.raises(ValueError, match="name each row once"):
+            Batches(x, y, 2).take(bad)
     for first in (-1, 6):
         with pytest.raises(ValueError, match="first from 0 to 5"):
             Batches(x, y, 2).take(None, first)
@@ -506,8 +558,9 @@ def test_what_is_wrong_is_not_kept_and_everything_is_told(server, tmp_path):
     with pytest.raises(OSError, match="could not be had") as caught:
         fetch("images.gz", SHA, mirrors, tmp_path)
     told = str(caught.value)
-    assert os.listdir(tmp_path) == []
-    assert "other bytes than published; removed" in told
+    assert os.listdir(tmp_path) == ["images.gz"]
+    assert (tmp_path / "images.gz").read_bytes() == b"an older, damaged copy"
+    assert "other bytes than published; not used" in told
     assert "http://127.0.0.1:9/images.gz: ConnectionError" in told
     assert "/gone/images.gz: answered 404" in told
     assert "/wrong/images.gz: sent other bytes than published; not kept" in told
@@ -534,6 +587,27 @@ def test_a_file_put_there_by_hand_needs_neither_network_nor_pooch(
     (tmp_path / "images.gz").unlink()
     with pytest.raises(ImportError, match=r"pip install 'backprop-lit\[data\]'"):
         fetch("images.gz", SHA, [NOBODY], tmp_path)
+
+
+def test_a_fingerprint_in_capitals_is_the_same_and_half_of_one_is_none(tmp_path):
+    path = tmp_path / "images.gz"
+    path.write_bytes(PACKED)
+    assert fetch("images.gz", SHA.upper(), [NOBODY], tmp_path) == path
+    for bad in (SHA[:-1], SHA + "0", "x" * 64, ""):
+        with pytest.raises(ValueError, match="64 hexadecimal digits for images"):
+            fetch("images.gz", bad, [NOBODY], tmp_path)
+    with pytest.raises(TypeError, match="sequence of mirrors"):
+        fetch("images.gz", SHA, NOBODY, tmp_path)
+    assert path.read_bytes() == PACKED
+
+
+def test_a_wrong_file_stays_where_nothing_better_can_be_had(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    path = tmp_path / "images.gz"
+    path.write_bytes(PACKED[:-1])
+    with pytest.raises(ImportError):
+        fetch("images.gz", SHA, [NOBODY], tmp_path)
+    assert path.read_bytes() == PACKED[:-1]
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_asked(
