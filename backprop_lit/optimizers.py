@@ -5,7 +5,9 @@
 # %% ../nbs/11_optimizers.ipynb #50fb9ca8
 from __future__ import annotations
 
+import copy
 import math
+import sys
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -29,7 +31,8 @@ def _number(who: str, name: str, value: Any, below: float = math.inf) -> Any:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{who} wants {name} as a real number, "
                         f"got {type(value).__name__}")
-    if not 0 <= value < below:  # type: ignore[operator]
+    most = sys.float_info.max
+    if not 0 <= value < below or value > most:  # type: ignore[operator]
         limit = "finite" if below == math.inf else f"below {below:g}"
         raise ValueError(f"{who} wants {name} ≥ 0 and {limit}, got {value}")
     return value.item() if isinstance(value, np.generic) else value
@@ -89,9 +92,11 @@ def _check_pair(who: str, theta: Array, gradient: Array) -> None:
 def _check_kept(who: str, arrays: dict[str, Any]) -> None:
     for name, array in arrays.items():
         _check_vector(who, f"state[{name!r}]", array)
-        if "sq" in name and not (array >= 0).all():
-            raise ValueError(f"{who} wants squares in state[{name!r}], got "
-                             f"negative numbers or NaN")
+        low = 0 if "sq" in name else -math.inf  # a mean of squares
+        if not ((array >= low) & (abs(array) < math.inf)).all():
+            raise ValueError(f"{who} wants finite numbers in state[{name!r}], "
+                             f"and squares ≥ 0, got {array.min()} to "
+                             f"{array.max()}")
     if len({(array.shape, array.dtype) for array in arrays.values()}) > 1:
         raise ValueError(f"{who} wants a state of one shape and one dtype")
 
@@ -113,7 +118,7 @@ _BLOCK = 32_768
 def _parts(size: int) -> list[slice]:
     """Cut a vector into equal stretches that fit into the cache."""
     count = max(1, math.ceil(size / _BLOCK))
-    stretch = 16 * math.ceil(size / count / 16)
+    stretch = 16 * math.ceil(size / count / 16)  # whole lines of the cache
     return [slice(start, start + stretch)
             for start in range(0, size, stretch)]
 
@@ -174,7 +179,9 @@ class Optimizer:
 
     Notes
     -----
-    Derived in chapter 11, *What an optimizer is*.
+    Derived in chapter 11, *What all of them share*. Only `lr` and
+    `weight_decay` may be set anew. Infinite numbers and NaN in a gradient
+    pass through to θ: `clip_grad_norm` is the one that refuses them.
 
     Examples
     --------
@@ -186,6 +193,7 @@ class Optimizer:
     """
 
     _names: tuple[str, ...] = ()
+    _fixed: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -196,6 +204,12 @@ class Optimizer:
         self.weight_decay = weight_decay
         self._k = 0
         self._kept: dict[str, Array] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed and name in vars(self):
+            raise AttributeError(f"{self._who} keeps its {name}; make a new "
+                                 f"{self._who} for another one")
+        super().__setattr__(name, value)
 
     @property
     def lr(self) -> float | Callable[[int], float]:
@@ -255,10 +269,11 @@ class Optimizer:
             self._prepare(theta, gradient)
         scalars = [np.array(number, theta.dtype)
                    for number in self._scalars(k, r)]
-        for here, g, decay, room, more, kept in self._plan.blocks:
-            if decay is not None:
-                g = self._shrink(here, g, decay, r, more)
-            self._move(here, g, room, *scalars, *kept)
+        with np.errstate(all="ignore"):  # nothing may stop half-way
+            for here, g, decay, room, more, kept in self._plan.blocks:
+                if decay is not None:
+                    g = self._shrink(here, g, decay, r, more)
+                self._move(here, g, room, *scalars, *kept)
         if k % 64 == 0:
             _flush([*self._kept.values()])
         self._k = k
@@ -284,9 +299,8 @@ class Optimizer:
 
     def _prepare(self, theta: Array, gradient: Array) -> None:
         """Make the state, if there is none, and cut everything into blocks."""
-        if not self._kept:
-            self._kept = {name: _aligned(np.zeros_like(theta))
-                          for name in self._names}
+        state = self._kept or {name: _aligned(np.zeros_like(theta))
+                               for name in self._names}
         parts = _parts(theta.size)
         room, more = (_aligned(np.empty_like(theta, shape=parts[0].stop))
                       for _ in range(2))
@@ -296,7 +310,8 @@ class Optimizer:
             blocks.append((
                 here, gradient[part], self._decay_of(part, theta.dtype),
                 room[:here.size], more[:here.size],
-                [array[part] for array in self._kept.values()]))
+                [array[part] for array in state.values()]))
+        self._kept = state
         self._plan = _Plan(theta, gradient, blocks)
 
     def _decay_of(self, part: slice, dtype: Any) -> Any:
@@ -326,7 +341,7 @@ class Optimizer:
                              f"got {sorted(saved)}")
         if wanted:
             _count(self._who, saved["step"])
-            _check_kept(self._who, {q: saved[q] for q in self._names})
+            _check_kept(self._who, {name: saved[name] for name in self._names})
 
     @property
     def _who(self) -> str:
@@ -340,6 +355,9 @@ class Optimizer:
                 for name, value in self._settings().items()}
         shown = ", ".join(f"{name}={value}" for name, value in told.items())
         return f"{self._who}({shown})"
+
+    def __copy__(self) -> Optimizer:
+        return copy.deepcopy(self)  # a copy's means are its own
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_plan": _NOTHING}
@@ -378,6 +396,8 @@ class SGD(Optimizer):
     >>> theta, optimizer.state["momentum_buffer"]
     (array([0.75]), array([1.5]))
     """
+
+    _fixed = ("momentum", "nesterov")
 
     def __init__(
         self,
@@ -446,6 +466,7 @@ class RMSprop(Optimizer):
     """
 
     _names = ("square_avg",)
+    _fixed = ("alpha", "eps")
 
     def __init__(
         self,
@@ -512,6 +533,7 @@ class Adam(Optimizer):
     """
 
     _names = ("exp_avg", "exp_avg_sq")
+    _fixed = ("betas", "eps")
 
     def __init__(
         self,
@@ -774,9 +796,9 @@ def clip_grad_norm(gradient: Array, max_norm: float) -> float:
     Parameters
     ----------
     gradient : ndarray, shape (parameters,)
-        Changed in place, if it is longer than `max_norm`.
+        Changed in place, if its length + 10⁻⁶ is above `max_norm`.
     max_norm : float
-        The largest length that passes.
+        The length that it gets then, less 10⁻⁶ in proportion.
 
     Returns
     -------
@@ -830,7 +852,7 @@ def clip_grad_value(gradient: Array, limit: float) -> None:
 
     Notes
     -----
-    Derived in chapter 11, *Clipping*.
+    Derived in chapter 11, *Clipping*. NaN stays NaN.
 
     Examples
     --------

@@ -1,14 +1,22 @@
 """The optimizers: PyTorch's numbers, whole states, and nothing half-updated."""
 
+import ast
+import contextlib
 import copy
+import inspect
+import io
 import json
 import math
 import pickle
+import textwrap
 import tracemalloc
 from pathlib import Path
 
+import nbformat
+import notebooks
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +92,11 @@ def title(case):
 def test_the_recording_says_where_it_comes_from():
     assert RECORDED["source"].startswith("torch==2.13.0")
     assert RECORDED["date"]
-    assert len(RECORDED["cases"]) == 24
+    cases = RECORDED["cases"]
+    assert len(cases) == 24
+    for name in CLASSES:  # each rule, with and without shrinkage
+        of_class = [c["options"] for c in cases if c["optimizer"] == name]
+        assert any("weight_decay" in options for options in of_class)
 
 
 @pytest.mark.parametrize("case", RECORDED["cases"], ids=title)
@@ -190,11 +202,12 @@ def test_blocks_do_not_show(make, dtype, monkeypatch):
 @every
 def test_the_weight_decay_of_an_array_is_that_of_its_numbers(make):
     start = np.linspace(-1, 1, 6)
-    made = make()
+    made, other = make(), make()
+    made.weight_decay = 0.3
+    other.weight_decay = np.full(6, 0.3)
     wanted = run(made, start.copy(), 20)
-    other = make()
-    other.weight_decay = np.full(6, made.weight_decay)
     np.testing.assert_allclose(run(other, start.copy(), 20), wanted, 1e-14)
+    assert not np.allclose(run(make(), start.copy(), 20), wanted)
 
 
 @every
@@ -252,7 +265,7 @@ def test_moments_of_dead_units_end_at_zero(make, dtype):
     for _ in range(127):
         optimizer.step(theta, g)
     assert optimizer.state["step"] == 128
-    assert (optimizer.state[first][1:] == 0).all() or first == "square_avg"
+    assert (optimizer.state[first][1:] == 0).all()
     for array in list(optimizer.state.values())[1:]:
         assert ((array == 0) | (abs(array) >= tiny)).all()
 
@@ -295,6 +308,52 @@ def test_the_rate_may_be_set_and_a_schedule_counts_updates():
         optimizer.lr = -1.0
 
 
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (lambda: SGD(0.1), "momentum", 0.9),
+        (lambda: SGD(0.1, momentum=0.9), "nesterov", True),
+        (RMSprop, "alpha", 0.5),
+        (RMSprop, "eps", 0.0),
+        (Adam, "betas", (1, 1)),
+        (AdamW, "eps", 1e-4),
+    ],
+)
+def test_what_a_rule_was_made_with_stays(make, name, value):
+    optimizer = make()
+    shown = repr(optimizer)
+    with pytest.raises(AttributeError, match=f"keeps its {name}; make a new"):
+        setattr(optimizer, name, value)
+    assert repr(optimizer) == shown
+    other = copy.deepcopy(optimizer)
+    other.lr, other.weight_decay = 0.5, 0.25
+    assert (other.lr, other.weight_decay) == (0.5, 0.25)
+
+
+@every
+@both
+def test_a_step_is_whole_whatever_numpy_raises(make, dtype):
+    huge = np.array([1e200 if dtype == np.float64 else 1e25, 1, math.nan], dtype)
+    calm, strict = make(), make()
+    ends = []
+    for optimizer, mode in ((calm, "ignore"), (strict, "raise")):
+        theta = np.ones(3, dtype)
+        with np.errstate(all=mode):
+            optimizer.step(theta, huge)
+        ends.append((theta.tobytes(), optimizer.state["step"]))
+    assert ends[0] == ends[1]
+
+
+@every
+def test_a_shallow_copy_has_means_of_its_own(make):
+    optimizer, theta = make(), np.ones(4)
+    run(optimizer, theta, 3)
+    before = optimizer.state
+    run(copy.copy(optimizer), theta.copy(), 5, first=3)
+    for name, array in optimizer.state.items():
+        assert array.tobytes() == before[name].tobytes()
+
+
 def test_schedules_are_frozen_shown_equal_and_pickled():
     made = warmup(cosine_schedule(0.1, 50, final=0.01), 5)
     shown = repr(made)
@@ -325,6 +384,7 @@ BAD_SETTINGS = [
     (lambda: SGD(-0.1), ValueError, "SGD wants lr ≥ 0 and finite, got -0.1"),
     (lambda: SGD(math.nan), ValueError, "SGD wants lr"),
     (lambda: SGD(math.inf), ValueError, "SGD wants lr"),
+    (lambda: SGD(10**400), ValueError, "SGD wants lr ≥ 0 and finite"),
     (lambda: SGD("0.1"), TypeError, "SGD wants lr as a real number, got str"),
     (lambda: SGD(True), TypeError, "got bool"),
     (lambda: SGD(0.1j), TypeError, "got complex"),
@@ -432,6 +492,9 @@ BAD_STATES = [
     lambda s: s | {"exp_avg": s["exp_avg"].tolist()},
     lambda s: s | {"exp_avg_sq": -s["exp_avg_sq"]},
     lambda s: s | {"exp_avg_sq": s["exp_avg_sq"] * math.nan},
+    lambda s: s | {"exp_avg_sq": s["exp_avg_sq"] + math.inf},
+    lambda s: s | {"exp_avg": s["exp_avg"] * math.nan},
+    lambda s: s | {"exp_avg": s["exp_avg"] - math.inf},
     lambda s: s | {"step": np.array(0)},
     lambda s: s | {"step": np.array(1.5)},
     lambda s: s | {"step": None},
@@ -483,6 +546,104 @@ def test_the_length_of_a_gradient_survives_its_squares(dtype, scale):
     assert clip_grad_norm(g, max(2 * length, 1.0)) == pytest.approx(length, rel=1e-5)
     assert (g == dtype(scale)).all()
     assert clip_grad_norm(np.zeros(3, dtype), 0.0) == 0.0
+
+
+def test_clipping_by_value_lets_nan_through_and_by_norm_pytorchs_millionth():
+    g = np.array([3.0, math.nan])
+    clip_grad_value(g, 1.0)
+    assert g[0] == 1.0
+    assert math.isnan(g[1])
+    g = np.array([3.0, 4.0])
+    clip_grad_norm(g, 5.0)
+    np.testing.assert_allclose(g, np.array([3.0, 4.0]) * 5 / (5 + 1e-6), 1e-15)
+
+
+SWAPS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+
+
+class Opposite(ast.NodeTransformer):
+    """Turn one in-place operation round: the one of that number."""
+
+    def __init__(self, wanted):
+        self.wanted, self.seen = wanted, 0
+
+    def turn(self, node):
+        self.generic_visit(node)
+        if type(node.op) in SWAPS:
+            self.seen += 1
+            if self.seen == self.wanted:
+                node.op = SWAPS[type(node.op)]()
+        return node
+
+    visit_AugAssign = visit_BinOp = turn  # noqa: N815
+
+
+def mutants(namespace, kind, method):
+    """The method as it is, then with one operation after the other turned round."""
+    tree = ast.parse(textwrap.dedent(namespace["sources"][kind, method]))
+    number = Opposite(0)
+    number.visit(copy.deepcopy(tree))
+    for wanted in range(number.seen + 1):
+        changed = Opposite(wanted).visit(copy.deepcopy(tree))
+        scope = dict(namespace)
+        source = ast.unparse(changed).replace("super()", f"super({kind}, self)")
+        exec(
+            compile("from __future__ import annotations\n" + source, "m", "exec"), scope
+        )
+        yield ast.unparse(changed), scope[method]
+
+
+def test_the_proofs_of_the_page_refuse_every_rule_turned_round():
+    page = nbformat.read(ROOT / "nbs" / "11_optimizers.ipynb", 4)
+    cells = [
+        (c, notebooks.directives(c.source)[1])
+        for c in page.cells
+        if c.cell_type == "code"
+    ]
+    asks = [code for _, code in cells if "proved(" in code and "def proved" not in code]
+    letters = next(code for _, code in cells if "def proved" in code)
+    assert len(asks) == 4
+    space = {name: getattr(optimizers, name) for name in dir(optimizers)}
+    exec("import sympy as sp\n" + letters, space)
+    space["sources"] = {
+        (kind, method): inspect.getsource(vars(CLASSES[kind])[method])
+        for kind, method in RULES
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        for code in asks:
+            exec(code, space)
+        for (kind, method), ask in RULES.items():
+            right, *survived = [
+                source
+                for source, made in mutants(space, kind, method)
+                if holds(asks[ask], space, kind, method, made)
+            ]
+            plain = textwrap.dedent(space["sources"][kind, method])
+            assert right == ast.unparse(ast.parse(plain))
+            assert not survived, (kind, method, survived)
+
+
+RULES = {
+    ("SGD", "_move"): 0,
+    ("RMSprop", "_move"): 1,
+    ("RMSprop", "_scalars"): 1,
+    ("Adam", "_scalars"): 2,
+    ("Adam", "_move"): 2,
+    ("AdamW", "_shrink"): 3,
+}
+
+
+def holds(ask, space, kind, method, wrong):
+    """Whether the page's cell still passes with a wrong method."""
+    right = vars(CLASSES[kind])[method]
+    setattr(CLASSES[kind], method, wrong)
+    try:
+        exec(ask, dict(space))
+    except Exception:
+        return False
+    finally:
+        setattr(CLASSES[kind], method, right)
+    return True
 
 
 def test_the_base_class_has_no_rule():
