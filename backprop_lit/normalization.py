@@ -22,9 +22,11 @@ def _standardize(
     """Return x̂, and the s, mean and variance that it was made with."""
     mean = x.mean(axes, keepdims=True)
     centered = x - mean
+    left = centered.mean(axes, keepdims=True)  # 0, but for rounding
+    centered -= left
     variance = (centered * centered).mean(axes, keepdims=True)
     s = np.sqrt(variance + eps)
-    return centered / s, s, mean, variance
+    return centered / s, s, mean + left, variance
 
 
 def _standardize_backward(
@@ -47,24 +49,90 @@ def _check_settings(
                             f"got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{layer} wants sizes from 1 on")
-    if not isinstance(eps, Real):
+    if type(eps) is bool or not isinstance(eps, Real):
         raise TypeError(f"{layer} wants a real eps, got {type(eps).__name__}")
     if not 0 <= float(eps) < float("inf"):
         raise ValueError(f"{layer} wants a finite eps from 0 on, got {eps}")
-    if np.dtype(dtype).kind != "f":
-        raise TypeError(f"{layer} wants a dtype of floats, got {dtype}")
+    try:
+        known = np.dtype(dtype) in (np.float32, np.float64)
+    except TypeError:
+        known = False
+    if not known:
+        raise TypeError(f"{layer} wants float32 or float64 as dtype, "
+                        f"got {dtype}")
 
 
 def _check_momentum(layer: Layer, momentum: Any) -> None:
-    if not isinstance(momentum, Real):
+    if type(momentum) is bool or not isinstance(momentum, Real):
         raise TypeError(f"{layer} wants a real momentum, "
                         f"got {type(momentum).__name__}")
     if not 0 <= float(momentum) <= 1:
         raise ValueError(f"{layer} wants a momentum from 0 to 1, "
                          f"got {momentum}")
 
+# %% ../nbs/14_normalization.ipynb #d41720d1
+class _Tracked(Layer):
+    """A layer with running statistics: kept, handed out, taken back."""
+
+    momentum: float
+    num_features: int
+
+    def _begin(self, dtype: Any) -> None:
+        self._statistics = {
+            "running_mean": np.zeros(self.num_features, dtype),
+            "running_var": np.ones(self.num_features, dtype),
+            "num_batches_tracked": np.array(0)}
+
+    def _track(self, mean: Array, variance: Array) -> None:
+        """Move the running statistics toward a batch's, all or none."""
+        share, dtype, old = self.momentum, self.theta.dtype, self._statistics
+        mean = (1 - share) * old["running_mean"] + share * mean
+        variance = (1 - share) * old["running_var"] + share * variance
+        self._statistics.update(
+            running_mean=mean.astype(dtype),
+            running_var=variance.astype(dtype),
+            num_batches_tracked=np.asarray(old["num_batches_tracked"] + 1))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(self._statistics)
+
+    @state.setter
+    def state(self, saved: dict[str, Any]) -> None:
+        unknown = sorted(map(str, set(saved) - set(self._statistics)))
+        if unknown:
+            raise ValueError(f"{self} has the state "
+                             f"{', '.join(self._statistics)}, got {unknown}")
+        self._statistics.update({
+            name: self._checked(name, value) for name, value in saved.items()})
+
+    def _checked(self, name: str, value: Any) -> Array:
+        if name == "num_batches_tracked":
+            return self._checked_count(np.array(value))
+        check_shape(self, name, value, (self.num_features,))
+        if value.dtype.kind != "f":
+            raise TypeError(f"{self} wants {name} of real floating-point "
+                            f"numbers, got {value.dtype}")
+        with np.errstate(over="ignore"):
+            kept = value.astype(self.theta.dtype)
+        least = 0 if name == "running_var" else -np.inf
+        if not (np.isfinite(kept) & (kept >= least)).all():
+            from_0 = " from 0 on" if name == "running_var" else ""
+            raise ValueError(f"{self} wants finite numbers{from_0} in {name}, "
+                             f"got {value}")
+        return kept
+
+    def _checked_count(self, count: Array) -> Array:
+        if count.shape or count.dtype.kind not in "iu":
+            raise TypeError(f"{self} wants num_batches_tracked as one integer, "
+                            f"got shape {count.shape} of {count.dtype}")
+        if not 0 <= int(count) < 2**63:
+            raise ValueError(f"{self} wants a num_batches_tracked from 0 to "
+                             f"2⁶³ − 1, got {count}")
+        return count.astype(np.int64)
+
 # %% ../nbs/14_normalization.ipynb #84711bde
-class BatchNorm1d(Layer):
+class BatchNorm1d(_Tracked):
     """Each column of a batch brought to mean 0 and variance 1, then w x̂ + b.
 
     In training the statistics are those of the batch, and v comes back
@@ -76,7 +144,7 @@ class BatchNorm1d(Layer):
         Columns of x.
     eps : float
         ε, added to the variance below the root. With 0, a constant column
-        is divided by 0.
+        is divided by 0, or by rounding.
     momentum : float
         The share of a new batch in the running statistics, from 0 to 1.
     dtype : dtype
@@ -90,9 +158,11 @@ class BatchNorm1d(Layer):
     state : dict
         ``running_mean`` and ``running_var``, each of shape (num_features,),
         and ``num_batches_tracked``, an integer of shape (). The dict is
-        made anew when you ask; ``layer.state |= {…}`` hands others in, all
-        of them or, where one is refused, none. A batch puts new arrays in
-        place of the old ones and never writes into those.
+        made anew when you ask: a name that is set in it changes nothing in
+        the layer; ``layer.state |= {…}`` hands others in, finite and no
+        variance below 0, all of them or, where one is refused, none. (The
+        arrays are the layer's own.) A batch puts new arrays in place of the
+        old ones and never writes into those.
 
     Raises
     ------
@@ -102,6 +172,11 @@ class BatchNorm1d(Layer):
     Notes
     -----
     Derived in chapter 14, *The whole batch*.
+
+    One infinite number or NaN in a training batch makes the running
+    statistics of its column NaN for good: restore a state kept before.
+    Squares are taken in the dtype of x: a float32 column that spreads over
+    more than 10¹⁹ overflows.
 
     Examples
     --------
@@ -126,11 +201,9 @@ class BatchNorm1d(Layer):
         _check_settings(self, (num_features,), eps, dtype)
         _check_momentum(self, momentum)
         self.eps, self.momentum = float(eps), float(momentum)
-        ones = np.ones(num_features, dtype)
-        zeros = np.zeros(num_features, dtype)
-        self._statistics = {"running_mean": zeros, "running_var": ones,
-                            "num_batches_tracked": np.array(0)}
-        super().__init__(weight=ones, bias=zeros)
+        self._begin(dtype)
+        super().__init__(weight=np.ones(num_features, dtype),
+                         bias=np.zeros(num_features, dtype))
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Return h = w ∘ x̂ + b, of the shape of x.
@@ -158,8 +231,9 @@ class BatchNorm1d(Layer):
         if training:
             x_hat, s = self._by_batch(x)
         else:
-            s = np.sqrt(self._statistics["running_var"] + self.eps)
-            x_hat = (x - self._statistics["running_mean"]) / s
+            mean, var, _ = self._statistics.values()
+            s = np.sqrt(var + self.eps).astype(self.theta.dtype)
+            x_hat = (x - mean.astype(self.theta.dtype)) / s
         h = self.parameters["weight"] * x_hat + self.parameters["bias"]
         return self.keep(h, (x_hat, s, training))
 
@@ -199,38 +273,6 @@ class BatchNorm1d(Layer):
         unbiased = variance * len(x) / (len(x) - 1)
         self._track(mean[0], unbiased[0])
         return x_hat, s
-
-    def _track(self, mean: Array, variance: Array) -> None:
-        """Move the running statistics toward a batch's, all or none."""
-        share, dtype, old = self.momentum, self.theta.dtype, self._statistics
-        mean = (1 - share) * old["running_mean"] + share * mean
-        variance = (1 - share) * old["running_var"] + share * variance
-        self._statistics.update(
-            running_mean=mean.astype(dtype),
-            running_var=variance.astype(dtype),
-            num_batches_tracked=np.asarray(old["num_batches_tracked"] + 1))
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return dict(self._statistics)
-
-    @state.setter
-    def state(self, saved: dict[str, Any]) -> None:
-        if unknown := sorted(set(saved) - set(self._statistics)):
-            raise ValueError(f"{self} has the state "
-                             f"{', '.join(self._statistics)}, got {unknown}")
-        self._statistics.update({
-            name: self._checked(name, value) for name, value in saved.items()})
-
-    def _checked(self, name: str, value: Any) -> Array:
-        if name == "num_batches_tracked":
-            count = np.array(value)
-            if count.shape or count.dtype.kind not in "iu":
-                raise TypeError(f"{self} wants {name} as one integer, "
-                                f"got shape {count.shape} of {count.dtype}")
-            return count
-        check_shape(self, name, value, (self.num_features,))
-        return value.astype(self.theta.dtype)
 
     def __repr__(self) -> str:
         return f"BatchNorm1d({self.num_features})"

@@ -282,6 +282,27 @@ def test_a_column_far_from_zero_keeps_its_digits():
     assert np.isfinite(far).all()
 
 
+@pytest.mark.parametrize("n", [10_000, 100_000])
+def test_the_mean_of_many_float32_rows_is_not_lost(n):
+    x = (10_000 + rng(5).normal(size=(n, 2))).astype(np.float32)
+    layer = BatchNorm1d(2, momentum=1.0, dtype=np.float32)
+    h = layer.forward(x, training=True).astype(float)
+    exact = x.astype(float)
+    assert abs(h.mean(0)).max() < 1e-3
+    np.testing.assert_allclose(h.var(0), 1, atol=1e-3)
+    assert abs(layer.state["running_mean"] - exact.mean(0)).max() < 2e-3
+    np.testing.assert_allclose(
+        layer.state["running_var"], exact.var(0, ddof=1), rtol=1e-3)
+
+
+def test_bound_to_float32_it_answers_in_float32_at_once():
+    layer = BatchNorm1d(2)
+    layer.bind(layer.theta.astype(np.float32), layer.gradient.astype(np.float32))
+    x = np.ones((3, 2), np.float32)
+    h = layer.forward(x)
+    assert h.dtype == layer.backward(h).dtype == np.float32
+
+
 def test_a_constant_column_is_brought_to_the_shift():
     layer = BatchNorm1d(2)
     layer.parameters["bias"][...] = 3, 4
@@ -374,6 +395,14 @@ def test_a_model_saves_and_restores_the_state_of_its_layers():
     ({"num_batches_tracked": 1.5}, "num_batches_tracked as one integer"),
     ({"num_batches_tracked": np.array([1])}, "num_batches_tracked as one integer"),
     ({"mean": np.ones(3)}, "has the state running_mean"),
+    ({"mean": np.ones(3), 5: 1}, r"got \['5', 'mean'\]"),
+    ({"running_var": np.array([1.0, -1, 1])}, "finite numbers from 0 on in"),
+    ({"running_var": np.array([1.0, np.nan, 1])}, "finite numbers from 0 on"),
+    ({"running_mean": np.array([1.0, np.inf, 1])}, "finite numbers in running_mean"),
+    ({"running_mean": np.ones(3, complex)}, "running_mean of real"),
+    ({"running_mean": np.array([None, 1.0, 1.0])}, "running_mean of real"),
+    ({"num_batches_tracked": -5}, "from 0 to"),
+    ({"num_batches_tracked": np.uint64(2**63)}, "from 0 to"),
 ])
 def test_a_wrong_state_is_refused_as_a_whole(saved, told):
     layer = BatchNorm1d(3)
@@ -382,6 +411,13 @@ def test_a_wrong_state_is_refused_as_a_whole(saved, told):
         layer.state |= {"running_mean": np.full(3, 7.0)} | saved
     after = layer.state
     assert all(after[name] is before[name] for name in STATE)
+
+
+def test_the_count_of_batches_never_wraps():
+    layer = BatchNorm1d(2)
+    layer.state |= {"num_batches_tracked": np.uint8(255)}
+    layer.forward(rng().normal(size=(3, 2)), training=True)
+    assert layer.state["num_batches_tracked"] == 256
 
 
 @TWINS
@@ -440,13 +476,18 @@ def test_gradients_are_written_not_added_and_v_is_left_alone():
     (lambda: BatchNorm1d(2, eps="small"), TypeError, "real eps, got str"),
     (lambda: BatchNorm1d(2, momentum=1.5), ValueError, "momentum from 0 to 1"),
     (lambda: BatchNorm1d(2, momentum=np.nan), ValueError, "momentum from 0 to 1"),
+    (lambda: BatchNorm1d(2, momentum=True), TypeError, "real momentum, got bool"),
+    (lambda: BatchNorm1d(2, eps=True), TypeError, "real eps, got bool"),
+    (lambda: BatchNorm1d(2, dtype=np.float16), TypeError, "float32 or float64"),
+    (lambda: BatchNorm1d(2, dtype=np.longdouble), TypeError, "float32 or float64"),
+    (lambda: BatchNorm1d(2, dtype="foo"), TypeError, r"BatchNorm1d\(2\) wants float32"),
     (lambda: BatchNorm1d(2, momentum=None), TypeError, "real momentum, got NoneType"),
-    (lambda: BatchNorm1d(2, dtype=int), TypeError, "dtype of floats"),
+    (lambda: BatchNorm1d(2, dtype=int), TypeError, "float32 or float64"),
     (lambda: LayerNorm(()), ValueError, r"LayerNorm\(\(\)\) wants at least one"),
     (lambda: LayerNorm((3, 0)), ValueError, r"LayerNorm\(\(3, 0\)\) wants sizes"),
     (lambda: LayerNorm("ab"), TypeError, "integers as sizes, got str"),
     (lambda: LayerNorm(3, eps=-1), ValueError, "eps from 0 on"),
-    (lambda: LayerNorm(3, dtype=complex), TypeError, "dtype of floats"),
+    (lambda: LayerNorm(3, dtype=complex), TypeError, "float32 or float64"),
     (lambda: LayerNorm(64).forward(np.ones((8, 63))), ValueError,
      r"LayerNorm\(64\) wants x of shape \(…, 64\), got \(8, 63\)"),
     (lambda: LayerNorm((2, 3)).forward(np.ones(3)), ValueError,
