@@ -270,13 +270,16 @@ class Optimizer:
         scalars = [np.array(number, theta.dtype)
                    for number in self._scalars(k, r)]
         with np.errstate(all="ignore"):  # nothing may stop half-way
-            for here, g, decay, room, more, kept in self._plan.blocks:
-                if decay is not None:
-                    g = self._shrink(here, g, decay, r, more)
-                self._move(here, g, room, *scalars, *kept)
+            self._move_all(scalars, r)
         if k % 64 == 0:
             _flush([*self._kept.values()])
         self._k = k
+
+    def _move_all(self, scalars: list[Array], r: Any) -> None:
+        for here, g, decay, room, more, kept in self._plan.blocks:
+            if decay is not None:
+                g = self._shrink(here, g, decay, r, more)
+            self._move(here, g, room, *scalars, *kept)
 
     def _scalars(self, k: int, r: Any) -> tuple[Any, ...]:
         raise NotImplementedError(f"{self._who} has no rule")
