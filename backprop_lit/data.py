@@ -280,7 +280,7 @@ class StandardScaler:
         return self
 
     def transform(self, x: Array) -> Array:
-        """Return (x − mean_) / scale_, column by column.
+        """Return ``(x - mean_) / scale_``, column by column.
 
         Parameters
         ----------
@@ -303,7 +303,7 @@ class StandardScaler:
         return ((x - self.mean_) / self.scale_).astype(x.dtype, copy=False)
 
     def inverse_transform(self, x: Array) -> Array:
-        """Return x · scale_ + mean_: what `transform` came from.
+        """Return ``x * scale_ + mean_``: what `transform` came from.
 
         Parameters
         ----------
