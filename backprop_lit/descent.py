@@ -15,50 +15,7 @@ import numpy as np
 from .layer import Array
 
 # %% auto #0
-__all__ = ['objective', 'Descent', 'descend', 'quadratic_path', 'Curvature', 'largest_curvature']
-
-# %% ../nbs/10_gradient_descent.ipynb #affae1ae
-_Objective = Callable[[Array], tuple[float, Array]]
-
-
-def objective(model: Any, loss: Any, x: Array, y: Array) -> _Objective:
-    """Make the loss of a model on fixed rows a function of its parameters.
-
-    Parameters
-    ----------
-    model : Layer
-        A layer or a Sequential.
-    loss : Loss
-        Such as `CrossEntropyLoss()`.
-    x, y : ndarrays with n rows
-        What the model reads, and the targets.
-
-    Returns
-    -------
-    f : callable
-        ``f(theta)`` writes theta into the model, goes forward and backward,
-        and returns e, a float, and g, an array of its own of theta's shape.
-
-    Examples
-    --------
-    >>> from backprop_lit.losses import MSELoss
-    >>> from backprop_lit.network import Linear
-    >>> model = Linear(1, 1, bias=False, rng=np.random.default_rng(0))
-    >>> f = objective(model, MSELoss(), np.ones((2, 1)), np.zeros((2, 1)))
-    >>> f(np.array([3.0]))
-    (9.0, array([6.]))
-
-    Notes
-    -----
-    Derived in chapter 10, *The loop*.
-    """
-    def value_and_gradient(theta: Array) -> tuple[float, Array]:
-        model.theta[...] = theta
-        e = loss.forward(model.forward(x), y)
-        model.backward(loss.backward())
-        return float(e), model.gradient.copy()
-
-    return value_and_gradient
+__all__ = ['Descent', 'descend', 'objective', 'quadratic_path', 'Curvature', 'largest_curvature']
 
 # %% ../nbs/10_gradient_descent.ipynb #09a28b33
 def _start(who: str, theta: Any) -> Array:
@@ -73,12 +30,19 @@ def _start(who: str, theta: Any) -> Array:
 
 
 def _number(who: str, name: str, value: Any) -> float:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise TypeError(f"{who} wants {name} as a number, "
                         f"got {type(value).__name__}")
-    if not 0 <= float(value) < np.inf:
-        raise ValueError(f"{who} wants {name} from 0 on, finite, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{who} wants {name} from 0 on, finite, "
+                         f"got {number:g}")
+    return number
 
 
 def _whole(who: str, name: str, value: Any) -> int:
@@ -100,12 +64,15 @@ def _pair(who: str, result: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
     if g.shape != shape or g.dtype.kind not in "fiu":
         raise ValueError(f"{who} wants g of theta's shape {shape}, as real "
                          f"numbers, got shape {g.shape} of {g.dtype}")
-    return e, g
+    return e, g if g.dtype.kind == "f" else g.astype(float)
 
 
 def _evaluate(
     who: str, value_and_gradient: _Objective, theta: Array, when: str = ""
 ) -> tuple[float, Array]:
+    if not callable(value_and_gradient):
+        raise TypeError(f"{who} wants value_and_gradient as a function, "
+                        f"got {type(value_and_gradient).__name__}")
     shown = theta.view()
     shown.flags.writeable = False  # whoever evaluates must not move theta
     with np.errstate(over="ignore", invalid="ignore"):
@@ -143,6 +110,14 @@ def _schedule(lr: Any) -> Callable[[int], float]:
         rate = _number("descend", "lr", lr)
         return lambda k: rate
     return lambda k: _number("descend", f"lr({k})", lr(k))
+
+def _floats(who: str, name: str, values: Any) -> Array:
+    values = np.asarray(values)
+    if values.dtype.kind in "iu":  # powers of integers overflow silently
+        values = values.astype(float)
+    if values.dtype.kind not in "fO":
+        raise TypeError(f"{who} wants {name} as numbers, got {values.dtype}")
+    return values
 
 # %% ../nbs/10_gradient_descent.ipynb #4b91030e
 class Descent(NamedTuple):
@@ -233,17 +208,77 @@ def descend(
     rules = _rules(steps, change, slope)
     values: list[float] = []
     places: list[Array] = []
+    when = " after 0 steps"
     for k in count():
-        e, g = _evaluate("descend", value_and_gradient, theta,
-                         f" after {k} steps with lr = {lr}")
+        e, g = _evaluate("descend", value_and_gradient, theta, when)
         values.append(e)
         places += [theta] if path else []
         if reason := rules.verdict(values, g):
             break
+        r = rate(k + 1)
+        when = f" after {k + 1} steps, the last with lr = {r:g}"
         with np.errstate(over="ignore", invalid="ignore"):
-            theta = np.asarray(theta - rate(k + 1) * g, dtype=theta.dtype)
+            theta = np.asarray(theta - r * g, dtype=theta.dtype)
     return Descent(theta, np.array(values), k, reason,
                    np.array(places) if path else None)
+
+# %% ../nbs/10_gradient_descent.ipynb #affae1ae
+_Objective = Callable[[Array], tuple[float, Array]]
+
+
+def objective(model: Any, loss: Any, x: Array, y: Array) -> _Objective:
+    """Make the loss of a model on fixed rows a function of its parameters.
+
+    Parameters
+    ----------
+    model : Layer
+        A layer or a Sequential.
+    loss : Loss
+        Such as `CrossEntropyLoss()`.
+    x, y : ndarrays with n rows
+        What the model reads, and the targets.
+
+    Returns
+    -------
+    f : callable
+        ``f(theta)`` goes forward and backward with theta in the place of
+        the model's parameters, and returns e, a float, and g, an array of
+        its own of theta's shape. Afterwards the model has its own
+        parameters again; put `Descent.theta` into it with
+        ``model.theta[...] = down.theta``. `model.gradient` is overwritten.
+        A theta of another shape is a ValueError, one that holds no floats a
+        TypeError.
+
+    Examples
+    --------
+    >>> from backprop_lit.losses import MSELoss
+    >>> from backprop_lit.network import Linear
+    >>> model = Linear(1, 1, bias=False, rng=np.random.default_rng(0))
+    >>> f = objective(model, MSELoss(), np.ones((2, 1)), np.zeros((2, 1)))
+    >>> f(np.array([3.0]))
+    (9.0, array([6.]))
+
+    Notes
+    -----
+    Derived in chapter 10, *The loop*.
+    """
+    def value_and_gradient(theta: Array) -> tuple[float, Array]:
+        kept, theta = model.theta.copy(), np.asarray(theta)
+        if theta.dtype.kind != "f":
+            raise TypeError(f"objective wants theta as floats, "
+                            f"got {theta.dtype}")
+        if theta.shape != kept.shape:
+            raise ValueError(f"objective wants theta of shape {kept.shape}, "
+                             f"got {theta.shape}")
+        model.theta[...] = theta
+        try:
+            e = loss.forward(model.forward(x), y)
+            model.backward(loss.backward())
+        finally:
+            model.theta[...] = kept
+        return float(e), model.gradient.copy()
+
+    return value_and_gradient
 
 # %% ../nbs/10_gradient_descent.ipynb #35dd9581
 def quadratic_path(
@@ -259,20 +294,21 @@ def quadratic_path(
         Where the path begins: the distance c from the minimum along each
         eigenvector.
     lr : float
-        The learning rate r.
+        The learning rate r, from 0 on.
     steps : int
         How many steps.
 
     Returns
     -------
     path : ndarray, shape (steps + 1, dim)
-        Row k holds (1 − rλ)ᵏ c, the distances after k steps.
+        Row k holds (1 − rλ)ᵏ c, the distances after k steps: floats, or
+        objects where the curvatures or the start are.
 
     Raises
     ------
     TypeError, ValueError
-        If the two arrays are not of one shape (dim,), or steps is no whole
-        number from 0 on.
+        If the two arrays are not of one shape (dim,), lr is no number from
+        0 on, or steps is no whole number from 0 on.
 
     Examples
     --------
@@ -285,11 +321,14 @@ def quadratic_path(
     -----
     Derived in chapter 10, *A quadratic, one direction at a time*.
     """
-    curvatures, start = np.asarray(curvatures), np.asarray(start)
+    curvatures = _floats("quadratic_path", "curvatures", curvatures)
+    start = _floats("quadratic_path", "start", start)
     if curvatures.ndim != 1 or start.shape != curvatures.shape:
         raise ValueError("quadratic_path wants curvatures and start of one "
                          f"shape (dim,), got {curvatures.shape} and "
                          f"{start.shape}")
+    if curvatures.dtype != object:
+        lr = _number("quadratic_path", "lr", lr)
     k = np.arange(_whole("quadratic_path", "steps", steps) + 1)[:, None]
     return start * (1 - lr * curvatures) ** k
 
@@ -304,8 +343,9 @@ class Curvature(NamedTuple):
     direction : ndarray of theta's shape
         The eigenvector, of length 1; its sign is arbitrary.
     residual : float
-        ‖A a − λ a‖ for these two. An eigenvalue lies within this
-        distance of `value`.
+        ‖A a − λ a‖ for these two, with A a as measured. An eigenvalue lies
+        within this distance of `value`, up to the error of the difference
+        of gradients: rounding, and Δ² where the loss is no quadratic.
     steps : int
         Products A a that were measured, at two gradients each.
 
@@ -338,6 +378,23 @@ def _nudge(who: str, theta: Array, step: float | None) -> float:
         raise ValueError(f"{who} wants a step above 0, got {step}")
     return float(step)
 
+
+def _felt(who: str, theta: Array, nudge: Array) -> Array:
+    if np.array_equal(theta + nudge, theta):
+        raise ValueError(f"{who} wants a larger step: a nudge of "
+                         f"{np.linalg.norm(nudge):g} is lost in theta's "
+                         "rounding")
+    return nudge
+
+
+def _measured(who: str, product: Array) -> Array:
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(product)
+    if not np.isfinite(length):
+        raise FloatingPointError(f"{who}: the product A a has the length "
+                                 f"{length}")
+    return product
+
 # %% ../nbs/10_gradient_descent.ipynb #e8460728
 def largest_curvature(
     value_and_gradient: _Objective,
@@ -364,18 +421,21 @@ def largest_curvature(
         Stop when the residual is at most this share of the curvature.
     step : float, optional
         Δ, how far θ is nudged both ways; by default the cube root of the
-        rounding unit, times max(1, ‖θ‖).
+        rounding unit, times max(1, ‖θ‖). Give one of your own where a few
+        large entries of θ would make that too coarse for the others.
 
     Returns
     -------
     Curvature
         A named tuple: value, direction, residual, steps. Of largest *size*:
-        where the loss bends down most strongly, the value is negative.
+        where the loss bends down most strongly, the value is negative. A
+        residual above rtol times the size of the value tells that the
+        search has run out of steps: then the value is no curvature yet.
 
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As `descend`.
+        As `descend`; ValueError, too, if step is lost in theta's rounding.
 
     Examples
     --------
@@ -392,12 +452,13 @@ def largest_curvature(
     who = "largest_curvature"
     theta = _search(who, theta, rng, steps, rtol)
     step = _nudge(who, theta, step)
-    g = lambda q: _evaluate(who, value_and_gradient, q)[1]
+    g = lambda place: _evaluate(who, value_and_gradient, place)[1]
     bent = rng.standard_normal(theta.shape).astype(theta.dtype)
     for taken in range(1, steps + 1):
         direction = bent / np.linalg.norm(bent)
-        nudge = step * direction
-        bent = (g(theta + nudge) - g(theta - nudge)) / (2 * step)
+        nudge = _felt(who, theta, step * direction)
+        bent = _measured(
+            who, (g(theta + nudge) - g(theta - nudge)) / (2 * step))
         value = float(np.vdot(direction, bent))
         residual = float(np.linalg.norm(bent - value * direction))
         found = Curvature(value, direction, residual, taken)

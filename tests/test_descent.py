@@ -142,6 +142,9 @@ ONES = np.ones(2)
         ((F, ONES, 0.1), {"steps": 2.0}, TypeError, "wants steps as an integer"),
         ((F, ONES, 0.1), {"change": -1.0}, ValueError, "wants change from 0 on"),
         ((F, ONES, 0.1), {"slope": "x"}, TypeError, "wants slope as a number"),
+        ((F, ONES, 10**400), {}, ValueError, "wants lr from 0 on, finite, got inf"),
+        ((F, ONES, 0.1), {"steps": 10**400}, ValueError, "wants steps from 0 on"),
+        ((3, ONES, 0.1), {}, TypeError, "value_and_gradient as a function, got int"),
         ((F, np.array([1, 2]), 0.1), {}, TypeError, "theta as floats, got int64"),
         ((F, ONES + 1j, 0.1), {}, TypeError, "theta as floats, got complex128"),
         ((F, np.empty(0), 0.1), {}, ValueError, "one or more finite numbers"),
@@ -177,7 +180,9 @@ def test_bad_answers_of_the_function_are_refused(function, error, message):
 def test_an_explosion_says_when_and_writes_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(FloatingPointError, match=r"after \d+ steps with lr = 9"):
+        with pytest.raises(
+            FloatingPointError, match=r"after \d+ steps, the last with lr = 9"
+        ):
             descend(lambda q: (float((q**4).sum()), 4 * q**3), ONES, 9.0)
         with pytest.raises(FloatingPointError, match="after 1 steps"):
             descend(lambda q: (0.0, q * 1e200), ONES, 1e200)
@@ -221,12 +226,13 @@ def test_objective_agrees_with_jax_and_returns_arrays_of_its_own():
     model, x, y = network()
     f = objective(model, CrossEntropyLoss(), x, y)
     theta = np.random.default_rng(1).standard_normal(26)
+    own = model.theta.copy()
     e, g = f(theta)
     assert type(e) is float
     value = in_jax(x, y)
     np.testing.assert_allclose(e, value(theta), rtol=1e-12)
     np.testing.assert_allclose(g, jax.grad(value)(theta), rtol=1e-10, atol=1e-12)
-    assert (model.theta == theta).all()
+    assert (model.theta == own).all()
     assert not np.shares_memory(g, model.gradient)
     assert not np.shares_memory(theta, model.theta)
 
@@ -240,7 +246,7 @@ def test_descent_of_a_network_agrees_with_jax():
         theta = theta - 0.3 * np.asarray(slope(theta))
     down = descend(f, start, 0.3, steps=20)
     np.testing.assert_allclose(down.theta, theta, rtol=1e-10, atol=1e-12)
-    assert (model.theta == down.theta).all()
+    assert (model.theta == start).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -290,7 +296,9 @@ def test_the_curvature_in_float32():
     model = Linear(3, 2, rng=rng, dtype=np.float32)
     x = rng.standard_normal((9, 3)).astype(np.float32)
     f = objective(model, MSELoss(), x, np.zeros((9, 2), np.float32))
+    own = model.theta.copy()
     found = largest_curvature(f, model.theta, rng=rng)
+    assert (model.theta == own).all()
     one_more = np.column_stack([x, np.ones(9)])
     wanted = np.linalg.eigvalsh(one_more.T @ one_more / 9)[-1]
     assert found.direction.dtype == np.float32
@@ -347,8 +355,107 @@ def test_bad_arguments_of_the_curvature_are_refused(options, error, message):
         ((1.0, 1.0, 0.1, 3), ValueError),
         (([1.0], [1.0], 0.1, -1), ValueError),
         (([1.0], [1.0], 0.1, 1.5), TypeError),
+        (([1.0], [1.0], -1, 3), ValueError),
+        (([1.0], [1.0], np.nan, 3), ValueError),
+        (([1.0], [1.0], "a", 3), TypeError),
+        (([1.0], [1.0], [0.1, 0.2], 3), TypeError),
+        ((["a"], [1.0], 0.1, 3), TypeError),
+        (([1.0], [1j], 0.1, 3), TypeError),
     ],
 )
 def test_bad_arguments_of_the_formula_are_refused(arguments, error):
     with pytest.raises(error, match="quadratic_path wants"):
         quadratic_path(*arguments)
+
+
+def test_the_formula_does_not_overflow_on_integers():
+    assert quadratic_path([3], [1], 1, 64)[-1] == 2.0**64
+    path = quadratic_path([1, 8], [4, 1], 1, 40)
+    assert path.dtype == np.float64
+    np.testing.assert_allclose(path[-1], [0, 7.0**40])
+
+
+def test_an_error_in_the_objective_leaves_the_model_alone():
+    model, x, y = network()
+    own = model.theta.copy()
+    f = objective(model, CrossEntropyLoss(), x[:, :2], y)
+    with pytest.raises(ValueError, match="wants x"):
+        f(np.ones(26))
+    assert (model.theta == own).all()
+    f = objective(model, CrossEntropyLoss(), x, y)
+    for theta in (3.0, np.array([7.0]), np.ones((26, 1)), np.ones(27)):
+        with pytest.raises(ValueError, match=r"objective wants theta of shape \(26,\)"):
+            f(theta)
+    for theta in (np.ones(26) + 1j, np.ones(26, int), ["a"] * 26):
+        with pytest.raises(TypeError, match="objective wants theta as floats"):
+            f(theta)
+    with pytest.raises(ValueError, match="objective wants theta of shape"):
+        descend(f, np.array([7.0]), 0.1)
+    assert (model.theta == own).all()
+
+
+def test_a_message_names_the_rate_of_the_last_step():
+    with pytest.raises(
+        FloatingPointError, match="after 2 steps, the last with lr = 4e"
+    ):
+        descend(lambda q: (0.0, q * 1e200), ONES, lambda k: 0.0 if k < 2 else 4e200)
+
+
+def test_a_rate_may_be_an_array_without_axes_and_a_gradient_whole_numbers():
+    f = quadratic(np.eye(2))
+    wanted = descend(f, ONES, 0.25, steps=2).theta
+    assert (descend(f, ONES, np.array(0.25), steps=2).theta == wanted).all()
+    counts = np.array([3, 0], np.uint8)
+    found = largest_curvature(
+        lambda q: (0.0, counts * (q > 0).astype(np.uint8)),
+        np.zeros(2),
+        rng=np.random.default_rng(0),
+        steps=1,
+        step=1.0,
+    )
+    assert abs(found.value) <= 1.5
+
+
+def test_a_negative_curvature_ends_the_search_too():
+    found = largest_curvature(
+        quadratic(np.diag([-9.0, 1.0, 2.0])),
+        ONES.repeat(2)[:3],
+        rng=np.random.default_rng(0),
+    )
+    assert found.steps < 20
+    assert np.isclose(found.value, -9, rtol=1e-5)
+
+
+def test_a_search_that_has_not_ended_says_so_by_its_residual():
+    found = largest_curvature(
+        quadratic(np.diag([3.0, -3.0, 1.0])), np.ones(3), rng=np.random.default_rng(0)
+    )
+    assert found.steps == 200
+    assert found.residual > abs(found.value)
+
+
+def test_the_nudge_grows_with_theta():
+    far = np.full(2, 1e9)
+    found = largest_curvature(
+        quadratic(np.diag([1.0, 8.0])), far, rng=np.random.default_rng(0), rtol=1e-6
+    )
+    assert np.isclose(found.value, 8, rtol=1e-6)
+
+
+def test_the_nudge_keeps_rounding_and_truncation_small():
+    def exponential(theta):
+        return float(np.exp(theta).sum()), np.exp(theta)
+
+    for place in np.linspace(-1, 1, 21):
+        found = largest_curvature(
+            exponential, np.array([place]), rng=np.random.default_rng(0)
+        )
+        assert np.isclose(found.value, np.exp(place), rtol=5e-10)
+
+
+def test_a_nudge_that_is_lost_is_refused_and_so_is_an_infinite_product():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="wants a larger step"):
+        largest_curvature(quadratic(np.eye(2)), ONES, rng=rng, step=1e-30)
+    with pytest.raises(FloatingPointError, match="product A a has the length inf"):
+        largest_curvature(lambda q: (0.0, np.array([1e200, 2e200]) * q), ONES, rng=rng)
