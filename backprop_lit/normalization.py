@@ -49,10 +49,19 @@ def _check_settings(
                             f"got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{layer} wants sizes from 1 on")
-    if type(eps) is bool or not isinstance(eps, Real):
-        raise TypeError(f"{layer} wants a real eps, got {type(eps).__name__}")
+    _check_real(layer, "eps", eps)
     if not 0 <= float(eps) < float("inf"):
         raise ValueError(f"{layer} wants a finite eps from 0 on, got {eps}")
+    _check_dtype(layer, dtype)
+
+
+def _check_real(layer: Layer, name: str, value: Any) -> None:
+    if type(value) is bool or not isinstance(value, Real):
+        raise TypeError(f"{layer} wants a real {name}, "
+                        f"got {type(value).__name__}")
+
+
+def _check_dtype(layer: Layer, dtype: Any) -> None:
     try:
         known = np.dtype(dtype) in (np.float32, np.float64)
     except TypeError:
@@ -63,9 +72,7 @@ def _check_settings(
 
 
 def _check_momentum(layer: Layer, momentum: Any) -> None:
-    if type(momentum) is bool or not isinstance(momentum, Real):
-        raise TypeError(f"{layer} wants a real momentum, "
-                        f"got {type(momentum).__name__}")
+    _check_real(layer, "momentum", momentum)
     if not 0 <= float(momentum) <= 1:
         raise ValueError(f"{layer} wants a momentum from 0 to 1, "
                          f"got {momentum}")
