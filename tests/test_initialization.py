@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backprop_lit.initialization as initialization
-from backprop_lit.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from backprop_lit.activations import (
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Softsign,
+    Tanh,
+)
 from backprop_lit.initialization import (
     calculate_gain,
     expected_squares,
@@ -237,7 +244,8 @@ def test_a_generator_is_wanted(scheme, source):
 @pytest.mark.parametrize(
     ("gain", "error"),
     [(-1.0, ValueError), (float("nan"), ValueError), (float("inf"), ValueError),
-     (True, TypeError), (1j, TypeError), (None, TypeError), (np.ones(2), TypeError)],
+     (True, TypeError), (1j, TypeError), (None, TypeError), (np.ones(2), TypeError),
+     (1.7e308, ValueError), (10**400, ValueError)],
 )
 def test_a_gain_is_a_number_from_0_on(scheme, gain, error):
     weight = np.ones((3, 2))
@@ -256,13 +264,24 @@ def test_unknown_names_are_refused(scheme):
     assert (weight == 1).all()
 
 
+@EVERY_SCHEME
+@pytest.mark.parametrize(("dtype", "gain"), [(np.float16, 1e6), (np.float32, 1e90)])
+def test_a_gain_too_large_for_the_dtype_is_refused(scheme, dtype, gain):
+    weight = np.ones((3, 2), dtype)
+    with pytest.raises(ValueError, match=f"gain.*{np.dtype(dtype)}"):
+        scheme(weight, rng(), gain)
+    assert (weight == 1).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [(("swish",), ValueError, "'swish'"), ((None,), ValueError, "None"),
      (("relu", 0.1), ValueError, "no param for 'relu'"),
      (("leaky_relu", True), TypeError, "bool"),
      (("leaky_relu", "0.1"), TypeError, "str"),
-     (("leaky_relu", float("nan")), ValueError, "nan")],
+     (("leaky_relu", float("nan")), ValueError, "nan"),
+     (("leaky_relu", 1e200), ValueError, "1e100"), ((["relu"],), ValueError, "relu"),
+     ((np.array(["relu", "tanh"]),), ValueError, "relu")],
 )
 def test_a_gain_that_nobody_knows(arguments, error, told):
     with pytest.raises(error, match=told):
@@ -324,6 +343,45 @@ def test_an_error_in_the_third_layer_changes_nothing():
     with pytest.raises(TypeError, match="power"):
         initialize(model, orthogonal, rng(), power=2)
     assert (model.theta == before).all()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "error", "told"),
+    [(lambda w, source: np.ones_like(w), TypeError, "in place"),
+     (lambda w, source: w.fill(np.nan), ValueError, "nan"),
+     (lambda w, source: 1.0, TypeError, "in place")],
+)
+def test_a_scheme_that_does_not_fill_is_refused(scheme, error, told):
+    model = nested()
+    before = model.theta.copy()
+    with pytest.raises(error, match=told):
+        initialize(model, scheme, rng())
+    assert (model.theta == before).all()
+
+
+def test_a_scheme_may_fill_and_return_nothing():
+    model = initialize(nested(), lambda w, source: w.fill(2.0), rng())
+    assert set(model.theta) == {0.0, 2.0}
+    with pytest.raises(TypeError, match="Generator"):
+        initialize(model, lambda w, source: w.fill(2.0), None)
+
+
+def test_layers_inside_another_kind_of_layer_are_not_reached():
+    class Holder(Layer):
+        def __init__(self, inner):
+            self.inner = inner
+            super().__init__(**inner.parameters)
+
+        def forward(self, x, *, training=False):
+            return self.keep(self.inner.forward(x), None)
+
+        def backward(self, v):
+            return self.inner.backward(v)
+
+    held = Linear(2, 2, rng=rng(1))
+    before = held.parameters["weight"].copy()
+    initialize(Sequential(Holder(held), Linear(2, 2, rng=rng())), orthogonal, rng())
+    assert (held.parameters["weight"] == before).all()
 
 
 def test_models_that_cannot_be_initialized():
@@ -417,7 +475,19 @@ def test_what_the_instrument_refuses():
 def test_a_bend_with_two_slopes_has_a_formula(mean_square, slope):
     got = expected_squares(LeakyReLU(slope), mean_square)
     kept = (1 + slope**2) / 2
-    np.testing.assert_allclose(got, (kept * mean_square, kept), rtol=1e-5)
+    np.testing.assert_allclose(got, (kept * mean_square, kept), rtol=1e-9)
+
+
+@pytest.mark.parametrize("mean_square", [1.0, 100.0, 10_000.0])
+def test_a_slope_with_a_kink_at_0_costs_no_digits(mean_square):
+    # z = root⁵ has other points: a second rule, finer near 0
+    root = (np.arange(200_000) + 0.5) / 200_000 * 9 ** (1 / 5)
+    d = root**5 * np.sqrt(mean_square)
+    weight = root**4 * np.exp(-root**10 / 2)
+    wanted = [np.average(q, weights=weight)
+              for q in ((d / (1 + d)) ** 2, (1 + d) ** -4.0)]
+    np.testing.assert_allclose(expected_squares(Softsign(), mean_square), wanted,
+                               rtol=1e-7)
 
 
 @pytest.mark.parametrize("mean_square", [0.01, 0.3, 1.0, 1.178])
@@ -462,7 +532,10 @@ def test_the_activation_is_left_as_it_was():
     ("activation", "mean_square", "error"),
     [(np.tanh, 1.0, TypeError), (Linear(1, 1, rng=rng()), 1.0, TypeError),
      (Tanh(), -1.0, ValueError), (Tanh(), float("nan"), ValueError),
-     (Tanh(), float("inf"), ValueError)],
+     (Tanh(), float("inf"), ValueError), (ReLU(), 1e308, ValueError),
+     (Softmax(), 1.0, ValueError), (Tanh(), None, TypeError),
+     (Tanh(), "1", TypeError), (Tanh(), 1j, TypeError), (Tanh(), True, TypeError),
+     (Tanh(), np.ones(2), TypeError)],
 )
 def test_what_expected_squares_refuses(activation, mean_square, error):
     with pytest.raises(error, match="expected_squares wants"):
@@ -506,3 +579,21 @@ def test_the_weights_of_a_layer_keep_nothing_but_floats():
     model = Sequential(Stubborn(), Linear(2, 2, rng=rng(), dtype=np.float32))
     initialize(model, orthogonal, rng())
     assert model.theta.dtype == np.float32
+
+
+def log_mean_square(depth, width, source):
+    h = source.standard_normal(width)
+    h *= np.sqrt(width / (h @ h))
+    for _ in range(depth):
+        h = np.maximum(source.standard_normal((width, width)) @ h, 0)
+        h *= np.sqrt(2 / width)
+    return np.log((h**2).mean())
+
+
+def test_wide_relu_networks_scatter_by_depth_over_width():
+    # the constants 5 and 5/2, each within four standard errors
+    logs = np.array([log_mean_square(16, 128, g) for g in [rng(1300)]
+                     for _ in range(600)])
+    variance = 5 * 16 / 128
+    assert abs(logs.var(ddof=1) / variance - 1) < 4 * np.sqrt(2 / 600)
+    assert abs(logs.mean() + variance / 2) < 4 * np.sqrt(variance / 600)
