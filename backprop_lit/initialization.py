@@ -28,7 +28,8 @@ def _check_bend(activation: Layer, mean_square: Any) -> None:
     if type(mean_square) is bool or not isinstance(mean_square, Real):
         raise TypeError(f"expected_squares wants a number as mean square, "
                         f"got {type(mean_square).__name__}")
-    if not 0 <= mean_square <= 1e300:
+    size: Any = mean_square
+    if not 0 <= size <= 1e300:
         raise ValueError(f"expected_squares wants a mean square from 0 to "
                          f"1e300, got {mean_square}")
     f, pair = copy.deepcopy(activation), np.array([[0.0, 1.0]])
