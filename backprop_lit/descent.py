@@ -14,6 +14,8 @@ import numpy as np
 
 from .layer import Array
 
+_Objective = Callable[[Array], tuple[float, Array]]
+
 # %% auto #0
 __all__ = ['Descent', 'descend', 'objective', 'quadratic_path', 'Curvature', 'largest_curvature']
 
@@ -26,6 +28,16 @@ def _start(who: str, theta: Any) -> Array:
         raise ValueError(
             f"{who} wants theta as one or more finite numbers, got "
             f"{np.isfinite(theta).sum()} finite ones of {theta.size}")
+    return theta
+
+
+def _fitting(who: str, theta: Any, shape: tuple[int, ...]) -> Array:
+    theta = np.asarray(theta)
+    if theta.dtype.kind != "f":
+        raise TypeError(f"{who} wants theta as floats, got {theta.dtype}")
+    if theta.shape != shape:
+        raise ValueError(f"{who} wants theta of shape {shape}, "
+                         f"got {theta.shape}")
     return theta
 
 
@@ -68,7 +80,8 @@ def _pair(who: str, result: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def _evaluate(
-    who: str, value_and_gradient: _Objective, theta: Array, when: str = ""
+    who: str, value_and_gradient: _Objective, theta: Array,
+    k: int | None = None, r: float = 0.0,
 ) -> tuple[float, Array]:
     if not callable(value_and_gradient):
         raise TypeError(f"{who} wants value_and_gradient as a function, "
@@ -78,6 +91,8 @@ def _evaluate(
     with np.errstate(over="ignore", invalid="ignore"):
         e, g = _pair(who, value_and_gradient(shown), theta.shape)
     if not all(np.isfinite(q).all() for q in (e, g, theta)):
+        when = "" if k is None else f" after {k} steps" + (
+            f", the last with lr = {r:g}" if k else "")
         raise FloatingPointError(
             f"{who}: the loss is {e}{when}; finite are "
             f"{np.isfinite(g).sum()} of {g.size} entries of its gradient, "
@@ -204,28 +219,23 @@ def descend(
     -----
     Derived in chapter 10, *The loop*.
     """
-    theta, rate = _start("descend", theta), _schedule(lr)
+    theta, rate, r = _start("descend", theta), _schedule(lr), 0.0
     rules = _rules(steps, change, slope)
     values: list[float] = []
     places: list[Array] = []
-    when = " after 0 steps"
     for k in count():
-        e, g = _evaluate("descend", value_and_gradient, theta, when)
+        e, g = _evaluate("descend", value_and_gradient, theta, k, r)
         values.append(e)
         places += [theta] if path else []
         if reason := rules.verdict(values, g):
             break
         r = rate(k + 1)
-        when = f" after {k + 1} steps, the last with lr = {r:g}"
         with np.errstate(over="ignore", invalid="ignore"):
             theta = np.asarray(theta - r * g, dtype=theta.dtype)
     return Descent(theta, np.array(values), k, reason,
                    np.array(places) if path else None)
 
 # %% ../nbs/10_gradient_descent.ipynb #affae1ae
-_Objective = Callable[[Array], tuple[float, Array]]
-
-
 def objective(model: Any, loss: Any, x: Array, y: Array) -> _Objective:
     """Make the loss of a model on fixed rows a function of its parameters.
 
@@ -263,14 +273,8 @@ def objective(model: Any, loss: Any, x: Array, y: Array) -> _Objective:
     Derived in chapter 10, *The loop*.
     """
     def value_and_gradient(theta: Array) -> tuple[float, Array]:
-        kept, theta = model.theta.copy(), np.asarray(theta)
-        if theta.dtype.kind != "f":
-            raise TypeError(f"objective wants theta as floats, "
-                            f"got {theta.dtype}")
-        if theta.shape != kept.shape:
-            raise ValueError(f"objective wants theta of shape {kept.shape}, "
-                             f"got {theta.shape}")
-        model.theta[...] = theta
+        kept = model.theta.copy()
+        model.theta[...] = _fitting("objective", theta, kept.shape)
         try:
             e = loss.forward(model.forward(x), y)
             model.backward(loss.backward())
@@ -457,9 +461,8 @@ def largest_curvature(
     for taken in range(1, steps + 1):
         direction = bent / np.linalg.norm(bent)
         nudge = _felt(who, theta, step * direction)
-        bent = _measured(
-            who, (g(theta + nudge) - g(theta - nudge)) / (2 * step))
-        value = float(np.vdot(direction, bent))
+        bent = (g(theta + nudge) - g(theta - nudge)) / (2 * step)
+        value = float(np.vdot(direction, _measured(who, bent)))
         residual = float(np.linalg.norm(bent - value * direction))
         found = Curvature(value, direction, residual, taken)
         if residual <= rtol * abs(value):
