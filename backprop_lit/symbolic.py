@@ -18,8 +18,50 @@ import numpy as np
 # %% auto #0
 __all__ = ['Number', 'lift', 'Numbers', 'symbols', 'derivatives', 'vanish', 'Failure', 'Proof', 'prove']
 
+# %% ../nbs/02_chain_rule.ipynb #25ca721f
+class _Operators:
+    """Every operation of Python and NumPy on a number, handed on."""
+
+    __slots__ = ()
+
+    def __add__(self, other): return _binary("+", self, other)
+    def __radd__(self, other): return _binary("+", other, self)
+    def __sub__(self, other): return _binary("-", self, other)
+    def __rsub__(self, other): return _binary("-", other, self)
+    def __mul__(self, other): return _binary("*", self, other)
+    def __rmul__(self, other): return _binary("*", other, self)
+    def __truediv__(self, other): return _binary("/", self, other)
+    def __rtruediv__(self, other): return _binary("/", other, self)
+    def __pow__(self, other): return _power(self, other)
+    def __rpow__(self, other): return _power(lift(other), self)
+    def __neg__(self): return _binary("-", 0, self)
+    def __pos__(self): return self
+    def __abs__(self): return self if self >= 0 else -self
+
+    def exp(self): return _exponential(self)
+    def log(self): return _combine("log", self)
+    def sqrt(self): return _combine("sqrt", self)
+    def tanh(self): return _combine("tanh", self)
+    def sin(self): return _combine("sin", self)
+    def cos(self): return _combine("cos", self)
+    def arctan(self): return _combine("arctan", self)
+    def log1p(self): return (1 + self).log()
+    def expm1(self): return self.exp() - 1
+    def sinh(self): return (self.exp() - (-self).exp()) / 2
+    def cosh(self): return (self.exp() + (-self).exp()) / 2
+    def conjugate(self): return self
+
+    def __lt__(self, other): return _compare(operator.lt, self, other)
+    def __le__(self, other): return _compare(operator.le, self, other)
+    def __gt__(self, other): return _compare(operator.gt, self, other)
+    def __ge__(self, other): return _compare(operator.ge, self, other)
+    def __eq__(self, other): return _compare(operator.eq, self, other)
+    def __ne__(self, other): return _compare(operator.ne, self, other)
+    def __bool__(self): return _compare(operator.ne, self, 0)
+    __hash__ = object.__hash__
+
 # %% ../nbs/02_chain_rule.ipynb #5d946612
-class Number:
+class Number(_Operators):
     """A real number that remembers how it was made.
 
     It carries an operation with its inputs, and a *sample*: the float that
@@ -59,42 +101,6 @@ class Number:
         self.sample = sample
         self.value = value
         self.record = record
-
-    def __add__(self, other): return _binary("+", self, other)
-    def __radd__(self, other): return _binary("+", other, self)
-    def __sub__(self, other): return _binary("-", self, other)
-    def __rsub__(self, other): return _binary("-", other, self)
-    def __mul__(self, other): return _binary("*", self, other)
-    def __rmul__(self, other): return _binary("*", other, self)
-    def __truediv__(self, other): return _binary("/", self, other)
-    def __rtruediv__(self, other): return _binary("/", other, self)
-    def __pow__(self, other): return _power(self, other)
-    def __rpow__(self, other): return _power(lift(other), self)
-    def __neg__(self): return _binary("-", 0, self)
-    def __pos__(self): return self
-    def __abs__(self): return self if self >= 0 else -self
-
-    def exp(self): return _exponential(self)
-    def log(self): return _combine("log", self)
-    def sqrt(self): return _combine("sqrt", self)
-    def tanh(self): return _combine("tanh", self)
-    def sin(self): return _combine("sin", self)
-    def cos(self): return _combine("cos", self)
-    def arctan(self): return _combine("arctan", self)
-    def log1p(self): return (1 + self).log()
-    def expm1(self): return self.exp() - 1
-    def sinh(self): return (self.exp() - (-self).exp()) / 2
-    def cosh(self): return (self.exp() + (-self).exp()) / 2
-    def conjugate(self): return self
-
-    def __lt__(self, other): return _compare(operator.lt, self, other)
-    def __le__(self, other): return _compare(operator.le, self, other)
-    def __gt__(self, other): return _compare(operator.gt, self, other)
-    def __ge__(self, other): return _compare(operator.ge, self, other)
-    def __eq__(self, other): return _compare(operator.eq, self, other)
-    def __ne__(self, other): return _compare(operator.ne, self, other)
-    def __bool__(self): return _compare(operator.ne, self, 0)
-    __hash__ = object.__hash__
 
     def __float__(self) -> float:
         raise TypeError(
@@ -178,7 +184,7 @@ _RULES = {
 }
 
 # %% ../nbs/02_chain_rule.ipynb #eb9f4fb5
-def _combine(operation: str, *inputs: Number) -> Number:
+def _combine(operation: str, *inputs: Any) -> Number:
     """The result of an operation, as a new number."""
     if all(number.operation == "constant" for number in inputs):
         values = [number.value for number in inputs]
@@ -228,7 +234,7 @@ def _shortcut(operation: str, a: Number, b: Number) -> Number | None:
     return None
 
 # %% ../nbs/02_chain_rule.ipynb #732525df
-def _power(base: Number, exponent: Any) -> Any:
+def _power(base: Any, exponent: Any) -> Any:
     try:
         exponent = lift(exponent)
     except TypeError:
@@ -250,7 +256,7 @@ def _whole_power(base: Number, power: int) -> Number:
     return Number("**", (base,), sample, power, base.record)
 
 
-def _exponential(a: Number) -> Number:
+def _exponential(a: Any) -> Number:
     if a.operation == "log":
         return a.inputs[0]
     if a.operation in ("+", "-") and _holds_log(a):
@@ -283,7 +289,7 @@ def _holds_whole(a: Number) -> bool:
     return a.operation == "constant" and a.value.denominator == 1
 
 
-def _compare(relation: Callable, a: Number, b: Any) -> bool:
+def _compare(relation: Callable, a: Any, b: Any) -> bool:
     try:
         b = lift(b)
     except TypeError:
