@@ -131,7 +131,7 @@ class Rule:
 
     Notes
     -----
-    Derived in chapter 3, *One table of rules*.
+    Derived in chapter 3, *A program is a graph*.
 
     Examples
     --------
@@ -175,160 +175,6 @@ class Rule:
             came = len(nodes)
             raise TypeError(f"{self.name}: {len(slopes)} slopes, {came} inputs")
         return Node(h, self, nodes, slopes)
-
-# %% ../nbs/03_graph.ipynb #49efe209
-_blank = object.__new__  # a node without the checks of a leaf
-
-
-class _Unary(Rule):
-    """A rule with one input: what `Rule` does, written out."""
-
-    def __call__(self, a: Any) -> Any:
-        if type(a) is not Node:
-            return self.forward(a)
-        value = a.value
-        node = _blank(Node)
-        node.value = h = self.forward(value)
-        node.rule = self
-        node.inputs = (a,)
-        node.slopes = (self.derivatives[0](h, value),)
-        node.level = a.level + 1
-        return node
-
-
-class _Binary(Rule):
-    """A rule with two inputs: what `Rule` does, written out."""
-
-    def __call__(self, a: Any, b: Any) -> Any:
-        if type(a) is not Node:
-            if type(b) is not Node:
-                return self.forward(a, b)
-            a = Node(a)
-        elif type(b) is not Node:
-            b = Node(b)
-        left, right = a.value, b.value
-        by_a, by_b = self.derivatives
-        node = _blank(Node)
-        node.value = h = self.forward(left, right)
-        node.rule = self
-        node.inputs = (a, b)
-        node.slopes = (by_a(h, left, right), by_b(h, left, right))
-        node.level = max(a.level, b.level) + 1
-        return node
-
-# %% ../nbs/03_graph.ipynb #8fbf2902
-def _power_by_base(h: Any, a: Any, b: Any) -> Any:
-    return b * a ** (b - (b != 0))
-
-
-def _power_by_exponent(h: Any, a: Any, b: Any) -> Any:
-    return h * np.log(a + (a == 0))
-
-
-def _larger(h: Any, a: Any, b: Any) -> Any:
-    return (a > b) + (a == b) / 2
-
-
-def _smaller(h: Any, a: Any, b: Any) -> Any:
-    return (a < b) + (a == b) / 2
-
-
-def _sign(h: Any, a: Any) -> Any:
-    return 1 * (a > 0) - (a < 0)
-
-
-def _sigmoid(a: Any) -> Any:
-    up = np.exp(np.minimum(a, 0))  # neither exponent is ever positive
-    return up / (up + np.exp(-np.maximum(a, 0)))
-
-
-class _Power(_Binary):
-    """The rule a**b, which holds a plain exponent: nobody needs its slope."""
-
-    def __call__(self, a: Any, b: Any) -> Any:
-        if type(a) is not Node or type(b) is Node:
-            return super().__call__(a, b)
-        kind = type(b)
-        plain = kind is int or kind is float
-        return (_held_power if plain else _new_held_power)(b)(a)
-
-
-def _new_held_power(b: Any) -> Rule:
-    """Return the rule a**b for a plain exponent."""
-    held = _one_number(b, "power")
-    return _Unary(
-        f"power {held}",
-        lambda a: a**held,
-        lambda h, a: _power_by_base(h, a, held),
-    )
-
-
-_held_power = lru_cache(typed=True)(_new_held_power)
-
-# %% ../nbs/03_graph.ipynb #6560f808
-#                  name        h                      ∂h/∂a, below ∂h/∂b
-add      = _Binary("add",      lambda a, b: a + b,    lambda h, a, b: 1,
-                                                      lambda h, a, b: 1)
-subtract = _Binary("subtract", lambda a, b: a - b,    lambda h, a, b: 1,
-                                                      lambda h, a, b: -1)
-multiply = _Binary("multiply", lambda a, b: a * b,    lambda h, a, b: b,
-                                                      lambda h, a, b: a)
-divide   = _Binary("divide",   lambda a, b: a / b,    lambda h, a, b: 1 / b,
-                                                      lambda h, a, b: -h / b)
-power    = _Power( "power",    lambda a, b: a**b,     _power_by_base,
-                                                      _power_by_exponent)
-maximum  = _Binary("maximum",  np.maximum,            _larger,
-                                                      _smaller)
-minimum  = _Binary("minimum",  np.minimum,            _smaller,
-                                                      _larger)
-negative = _Unary( "negative", lambda a: -a,          lambda h, a: -1)
-exp      = _Unary( "exp",      np.exp,                lambda h, a: h)
-log      = _Unary( "log",      np.log,                lambda h, a: 1 / a)
-sqrt     = _Unary( "sqrt",     np.sqrt,               lambda h, a: 1 / (2 * h))
-sin      = _Unary( "sin",      np.sin,                lambda h, a: np.cos(a))
-cos      = _Unary( "cos",      np.cos,                lambda h, a: -np.sin(a))
-tanh     = _Unary( "tanh",     np.tanh,               lambda h, a: 1 - h * h)
-sigmoid  = _Unary( "sigmoid",  _sigmoid,              lambda h, a: h * (1 - h))
-relu     = _Unary( "relu",     lambda a: a * (a > 0), lambda h, a: 1 * (a > 0))
-absolute = _Unary( "absolute", abs,                   _sign)
-
-RULES: dict[str, Rule] = {rule.name: rule for rule in (
-    add, subtract, multiply, divide, power, maximum, minimum, negative, exp,
-    log, sqrt, sin, cos, tanh, sigmoid, relu, absolute,
-)}
-
-# %% ../nbs/03_graph.ipynb #9d3b7881
-def _add_nodes(self: Node, other: Any) -> Node:
-    """Record a sum: what the rule `add` does, written out."""
-    if type(other) is not Node:
-        return add(self, other)
-    node = _blank(Node)
-    node.value = self.value + other.value
-    node.rule = add
-    node.inputs = (self, other)
-    node.slopes = (1, 1)
-    one, two = self.level, other.level
-    node.level = (one if one > two else two) + 1
-    return node
-
-
-def _multiply_nodes(self: Node, other: Any) -> Node:
-    """Record a product: what the rule `multiply` does, written out."""
-    if type(other) is not Node:
-        return multiply(self, other)
-    a, b = self.value, other.value
-    node = _blank(Node)
-    node.value = a * b
-    node.rule = multiply
-    node.inputs = (self, other)
-    node.slopes = (b, a)
-    one, two = self.level, other.level
-    node.level = (one if one > two else two) + 1
-    return node
-
-
-Node.__add__ = _add_nodes  # type: ignore[method-assign]
-Node.__mul__ = _multiply_nodes  # type: ignore[method-assign]
 
 # %% ../nbs/03_graph.ipynb #70cf8d26
 def topological_order(e: Node) -> list[Node]:
@@ -606,6 +452,160 @@ def count_paths(e: Node) -> dict[Node, int]:
     """
     order = topological_order(e)
     return sweep(order, [(1,) * len(node.inputs) for node in order])
+
+# %% ../nbs/03_graph.ipynb #49efe209
+_blank = object.__new__  # a node without the checks of a leaf
+
+
+class _Unary(Rule):
+    """A rule with one input: what `Rule` does, written out."""
+
+    def __call__(self, a: Any) -> Any:
+        if type(a) is not Node:
+            return self.forward(a)
+        value = a.value
+        node = _blank(Node)
+        node.value = h = self.forward(value)
+        node.rule = self
+        node.inputs = (a,)
+        node.slopes = (self.derivatives[0](h, value),)
+        node.level = a.level + 1
+        return node
+
+
+class _Binary(Rule):
+    """A rule with two inputs: what `Rule` does, written out."""
+
+    def __call__(self, a: Any, b: Any) -> Any:
+        if type(a) is not Node:
+            if type(b) is not Node:
+                return self.forward(a, b)
+            a = Node(a)
+        elif type(b) is not Node:
+            b = Node(b)
+        left, right = a.value, b.value
+        by_a, by_b = self.derivatives
+        node = _blank(Node)
+        node.value = h = self.forward(left, right)
+        node.rule = self
+        node.inputs = (a, b)
+        node.slopes = (by_a(h, left, right), by_b(h, left, right))
+        node.level = max(a.level, b.level) + 1
+        return node
+
+
+def _add_nodes(self: Node, other: Any) -> Node:
+    """Record a sum: what the rule `add` does, written out."""
+    if type(other) is not Node:
+        return add(self, other)
+    node = _blank(Node)
+    node.value = self.value + other.value
+    node.rule = add
+    node.inputs = (self, other)
+    node.slopes = (1, 1)
+    one, two = self.level, other.level
+    node.level = (one if one > two else two) + 1
+    return node
+
+
+def _multiply_nodes(self: Node, other: Any) -> Node:
+    """Record a product: what the rule `multiply` does, written out."""
+    if type(other) is not Node:
+        return multiply(self, other)
+    a, b = self.value, other.value
+    node = _blank(Node)
+    node.value = a * b
+    node.rule = multiply
+    node.inputs = (self, other)
+    node.slopes = (b, a)
+    one, two = self.level, other.level
+    node.level = (one if one > two else two) + 1
+    return node
+
+
+Node.__add__ = _add_nodes  # type: ignore[method-assign]
+Node.__mul__ = _multiply_nodes  # type: ignore[method-assign]
+
+# %% ../nbs/03_graph.ipynb #8fbf2902
+def _power_by_base(h: Any, a: Any, b: Any) -> Any:
+    return b * a ** (b - (b != 0))
+
+
+def _power_by_exponent(h: Any, a: Any, b: Any) -> Any:
+    return h * np.log(a + (a == 0))
+
+
+def _larger(h: Any, a: Any, b: Any) -> Any:
+    return (a > b) + (a == b) / 2
+
+
+def _smaller(h: Any, a: Any, b: Any) -> Any:
+    return (a < b) + (a == b) / 2
+
+
+def _sign(h: Any, a: Any) -> Any:
+    return 1 * (a > 0) - (a < 0)
+
+
+def _sigmoid(a: Any) -> Any:
+    up = np.exp(np.minimum(a, 0))  # neither exponent is ever positive
+    return up / (up + np.exp(-np.maximum(a, 0)))
+
+
+class _Power(_Binary):
+    """The rule a**b, which holds a plain exponent: nobody needs its slope."""
+
+    def __call__(self, a: Any, b: Any) -> Any:
+        if type(a) is not Node or type(b) is Node:
+            return super().__call__(a, b)
+        kind = type(b)
+        plain = kind is int or kind is float
+        return (_held_power if plain else _new_held_power)(b)(a)
+
+
+def _new_held_power(b: Any) -> Rule:
+    """Return the rule a**b for a plain exponent."""
+    held = _one_number(b, "power")
+    return _Unary(
+        f"power {held}",
+        lambda a: a**held,
+        lambda h, a: _power_by_base(h, a, held),
+    )
+
+
+_held_power = lru_cache(typed=True)(_new_held_power)
+
+# %% ../nbs/03_graph.ipynb #6560f808
+#                  name        h                      ∂h/∂a, below ∂h/∂b
+add      = _Binary("add",      lambda a, b: a + b,    lambda h, a, b: 1,
+                                                      lambda h, a, b: 1)
+subtract = _Binary("subtract", lambda a, b: a - b,    lambda h, a, b: 1,
+                                                      lambda h, a, b: -1)
+multiply = _Binary("multiply", lambda a, b: a * b,    lambda h, a, b: b,
+                                                      lambda h, a, b: a)
+divide   = _Binary("divide",   lambda a, b: a / b,    lambda h, a, b: 1 / b,
+                                                      lambda h, a, b: -h / b)
+power    = _Power( "power",    lambda a, b: a**b,     _power_by_base,
+                                                      _power_by_exponent)
+maximum  = _Binary("maximum",  np.maximum,            _larger,
+                                                      _smaller)
+minimum  = _Binary("minimum",  np.minimum,            _smaller,
+                                                      _larger)
+negative = _Unary( "negative", lambda a: -a,          lambda h, a: -1)
+exp      = _Unary( "exp",      np.exp,                lambda h, a: h)
+log      = _Unary( "log",      np.log,                lambda h, a: 1 / a)
+sqrt     = _Unary( "sqrt",     np.sqrt,               lambda h, a: 1 / (2 * h))
+sin      = _Unary( "sin",      np.sin,                lambda h, a: np.cos(a))
+cos      = _Unary( "cos",      np.cos,                lambda h, a: -np.sin(a))
+tanh     = _Unary( "tanh",     np.tanh,               lambda h, a: 1 - h * h)
+sigmoid  = _Unary( "sigmoid",  _sigmoid,              lambda h, a: h * (1 - h))
+relu     = _Unary( "relu",     lambda a: a * (a > 0), lambda h, a: 1 * (a > 0))
+absolute = _Unary( "absolute", abs,                   _sign)
+
+RULES: dict[str, Rule] = {rule.name: rule for rule in (
+    add, subtract, multiply, divide, power, maximum, minimum, negative, exp,
+    log, sqrt, sin, cos, tanh, sigmoid, relu, absolute,
+)}
 
 # %% ../nbs/03_graph.ipynb #82d5132c
 class _WeightedSum(Rule):
