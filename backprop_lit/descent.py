@@ -149,7 +149,7 @@ class Descent(NamedTuple):
     reason : str
         Which rule ended it: "steps", "change" or "slope", after the
         arguments of `descend`.
-    path : ndarray of shape (steps + 1, *theta.shape), or None
+    path : ndarray of shape (steps + 1, …), or None
         Every place on the way, if asked for.
 
     Notes

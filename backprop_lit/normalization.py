@@ -343,7 +343,7 @@ class LayerNorm(Layer):
 
         Parameters
         ----------
-        x : ndarray, shape (…, *normalized_shape)
+        x : ndarray, its last axes of shape normalized_shape
             Any number of leading axes.
         training : bool
             Makes no difference here.

@@ -169,14 +169,6 @@ class Optimizer:
     TypeError, ValueError
         If a setting is no real number, negative, infinite or NaN.
 
-    Attributes
-    ----------
-    state : dict of str to ndarray
-        What the next step depends on, as copies, and empty before the first
-        step: ``step``, the number of updates so far, and the arrays that
-        the rule keeps. Set it, and the optimizer goes on from there to the
-        last bit.
-
     Notes
     -----
     Derived in chapter 11, *What all of them share*. Only `lr` and
@@ -232,7 +224,12 @@ class Optimizer:
 
     @property
     def state(self) -> dict[str, Array]:
-        """What the next step depends on, as copies."""
+        """What the next step depends on, as copies; empty before the first.
+
+        ``step`` is the number of updates so far; beside it stand the arrays
+        that the rule keeps. Set it, and the optimizer goes on from there to
+        the last bit.
+        """
         kept = {name: array.copy() for name, array in self._kept.items()}
         return {"step": np.array(self._k), **kept} if self._k else {}
 
