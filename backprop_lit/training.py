@@ -12,8 +12,9 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,12 +47,13 @@ def accuracy(u: Array, y: Array) -> float:
     Returns
     -------
     float
-        From 0 to 1.
+        From 0 to 1. A row with NaN among its logits is not right.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or there is no row.
+        If the shapes do not fit, or there is no row, or a label is none of
+        the classes.
 
     Notes
     -----
@@ -66,14 +68,19 @@ def accuracy(u: Array, y: Array) -> float:
     """
     u, y = np.asarray(u), np.asarray(y)
     several = u.ndim == 2 and u.shape[1] > 1
-    if u.size == 0 or y.shape not in ({u.shape, u.shape[:1]} if several
-                                      else {u.shape, (u.size,)}):
-        raise ValueError(f"accuracy wants y of shape {u.shape} or "
-                         f"{u.shape[:1]}, and a row, got {y.shape}")
-    if several:
-        labels = y if y.ndim == 1 else y.argmax(1)
-        return float((u.argmax(1) == labels).mean())
-    return float(((u > 0).ravel() == (y > 0.5).ravel()).mean())
+    wanted = {u.shape, u.shape[:1] if several else (u.size,)}
+    if u.ndim not in (1, 2) or u.size == 0 or y.shape not in wanted:
+        raise ValueError(f"accuracy wants u of shape (n,) or (n, classes), a "
+                         f"row, and y that fits, got {u.shape} and {y.shape}")
+    if not several:
+        right = (u > 0) == (y.reshape(u.shape) > 0.5)
+        return float((right & ~np.isnan(u)).mean())
+    labels = y if y.ndim == 1 else y.argmax(1)
+    low, high = labels.min(), labels.max()
+    if not 0 <= low <= high < u.shape[1]:
+        raise ValueError(f"accuracy wants labels from 0 to {u.shape[1] - 1}, "
+                         f"got {low} to {high}")
+    return float(((u.argmax(1) == labels) & ~np.isnan(u).any(1)).mean())
 
 # %% ../nbs/16_training.ipynb #dd6303d8
 def confusion_matrix(
@@ -139,12 +146,17 @@ def _named(metrics: Iterable[str | _Metric]) -> dict[str, _Metric]:
         if not callable(function):
             raise ValueError(f"fit wants metrics out of {list(_METRICS)}, or "
                              f"functions of (u, y); got {metric!r}")
-        name = getattr(function, "__name__", repr(function))
-        if name in named or name == "loss":
-            raise ValueError(f"fit wants a name for each metric, got "
-                             f"{name!r} twice")
+        name = getattr(function, "__name__", _told(function))
+        if name in named or name == "loss" or name.startswith("val_"):
+            raise ValueError(f"fit wants for each metric a name of its own, "
+                             f"no loss and no val_…; got {name!r}")
         named[name] = function
     return named
+
+
+def _told(thing: Any) -> str:
+    """Its repr, without an address in memory, which is new in each run."""
+    return re.sub(r" at 0x\w+", "", repr(thing))
 
 
 def _pair(who: str, data: Any) -> tuple[Array, Array]:
@@ -177,8 +189,8 @@ def evaluate(
     metrics : list of str or functions
         ``"accuracy"``, or functions of (u, y) that return a number.
     batch_size : int
-        How many rows go through the network at a time. It bounds memory
-        and changes nothing else.
+        How many rows go through the network at a time. It bounds memory,
+        and changes the result by no more than rounding.
 
     Returns
     -------
@@ -228,6 +240,9 @@ class History(dict[str, list[float]]):
         Why the training stopped before its last epoch; else empty.
     resumed : int
         How many of the epochs came from a checkpoint.
+    best_state : dict of str to ndarray
+        With early stopping, what the layers had in `state` at the best
+        epoch; it belongs to the best θ as running statistics do.
 
     Notes
     -----
@@ -245,6 +260,10 @@ class History(dict[str, list[float]]):
     stopped: str = ""
     resumed: int = 0
 
+    def __init__(self, *lists: Any, **named: list[float]) -> None:
+        super().__init__(*lists, **named)
+        self.best_state: dict[str, Array] = {}
+
     @property
     def epochs(self) -> int:
         """How many epochs there are."""
@@ -256,7 +275,8 @@ class History(dict[str, list[float]]):
         Parameters
         ----------
         name : str
-            Best is least if the name ends in ``loss``, else greatest.
+            Best is least if the name ends in ``loss``, else greatest; NaN
+            is never the best.
 
         Returns
         -------
@@ -266,12 +286,14 @@ class History(dict[str, list[float]]):
         Raises
         ------
         ValueError
-            If there is no such name, or no epoch yet.
+            If there is no such name, or no number yet.
         """
         if not self.get(name):
             raise ValueError(f"History has {list(self)}, and nothing in "
                              f"{name!r}")
-        choose = np.argmin if name.endswith("loss") else np.argmax
+        if np.isnan(self[name]).all():
+            raise ValueError(f"History has nothing but NaN in {name!r}")
+        choose = np.nanargmin if name.endswith("loss") else np.nanargmax
         epoch = int(choose(self[name]))
         return epoch + 1, self[name][epoch]
 
@@ -291,8 +313,12 @@ class History(dict[str, list[float]]):
         return _draw_history(self)
 
     def _rows(self) -> list[list[Any]]:
-        return [[name, values[0], values[-1], *self.best(name)[::-1]]
-                for name, values in self.items()]
+        rows: list[list[Any]] = []
+        for name, values in self.items():
+            epoch, best = ((0, math.nan) if np.isnan(values).all()
+                           else self.best(name))
+            rows.append([name, values[0], values[-1], best, epoch])
+        return rows
 
     def _repr_html_(self) -> str:
         from backprop_lit.figures import table
@@ -354,7 +380,6 @@ class _Run(NamedTuple):
     rng: np.random.Generator | None
     early_stopping: EarlyStopping | None
     history: History
-    best: dict[str, Array]
 
 
 class _Task(NamedTuple):
@@ -367,8 +392,17 @@ class _Task(NamedTuple):
     callbacks: tuple[_Callback, ...]
     max_norm: float | None
     run: Any
+    settings: Any = None
 
 # %% ../nbs/16_training.ipynb #06c56df7
+class _NotFiniteError(Exception):
+    """Raised with the number of a batch."""
+
+
+def _finite(array: Array) -> bool:
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+
+
 def _step(task: _Task, x: Array, y: Array) -> dict[str, float] | None:
     """One step on one batch; None, and no step, if a number is not finite."""
     model, loss = task.run.model, task.loss
@@ -383,7 +417,8 @@ def _step(task: _Task, x: Array, y: Array) -> dict[str, float] | None:
     if task.max_norm is not None:
         clip_grad_norm(g, task.max_norm)
     task.run.optimizer.step(model.theta, g)
-    return {"loss": e, **{name: f(u, y) for name, f in task.metrics.items()}}
+    return {"loss": e,
+            **{name: float(f(u, y)) for name, f in task.metrics.items()}}
 
 
 def _train(task: _Task, tick: Callable[[], object]) -> dict[str, float]:
@@ -399,48 +434,43 @@ def _train(task: _Task, tick: Callable[[], object]) -> dict[str, float]:
         tick()
     return {name: total / rows for name, total in sums.items()}
 
-
-class _NotFiniteError(Exception):
-    """Raised with the number of a batch."""
-
 # %% ../nbs/16_training.ipynb #5cae78c2
 def _places(model: Layer, place: str = "") -> list[tuple[str, Layer]]:
-    """The layers of a model in order, each with its name for a message."""
+    """The layers of a model in order, each with its place, as 1 or 1.0."""
     if not isinstance(model, Sequential):
-        return [(f"layer {place}, {model}" if place else str(model), model)]
+        return [(place, model)]
     return [found for k, layer in enumerate(model.layers)
             for found in _places(layer, f"{place}.{k}".lstrip("."))]
 
 
-def _finite(array: Array) -> bool:
-    return bool(np.isfinite(array).all())
+def _called(place: str, layer: Layer) -> str:
+    return f"layer {place}, {layer}" if place else str(layer)
 
 
 def _first_not_finite(model: Layer, loss: Loss, x: Array, y: Array) -> str:
     """Walk one batch through a network and back, and look at every array."""
-    if not _finite(x):
-        return "the batch itself, x"
+    if not (_finite(x) and _finite(y)):
+        return f"the batch itself, {'y' if _finite(x) else 'x'}"
     places = _places(model)
-    for name, layer in places:
+    for place, layer in places:
         x = layer.forward(x, training=True)
         if not _finite(x):
-            return f"the output of {name}"
-    if not _finite(loss.forward(x, y)):
+            return f"the output of {_called(place, layer)}"
+    if not math.isfinite(loss.forward(x, y)):
         return f"the value of {loss}"
+    return _first_backward(places, loss)
+
+
+def _first_backward(places: list[tuple[str, Layer]], loss: Loss) -> str:
     v = loss.backward()
-    for name, layer in reversed(places):
+    if not _finite(v):
+        return f"the v-values of {loss}"
+    for place, layer in reversed(places):
         v = layer.backward(v)
         if not _finite(layer.gradient):
-            return f"the gradient of {name}"
-    return "nothing, when looked at again"
-
-# %% ../nbs/16_training.ipynb #c367b7b5
-def _culprit(task: _Task, bad: int) -> str:
-    """Replay the epoch up to its bad batch, and watch that one."""
-    for batch, (x, y) in enumerate(task.batches, start=1):
-        if batch == bad:
-            return _first_not_finite(task.run.model, task.loss, x, y)
-        _step(task, x, y)
+            return f"the gradient of {_called(place, layer)}"
+        if isinstance(v, np.ndarray) and not _finite(v):
+            return f"the v-values that {_called(place, layer)} hands back"
     return "nothing, when looked at again"
 
 # %% ../nbs/16_training.ipynb #9bcccad5
@@ -454,9 +484,10 @@ def _snapshot(run: _Run) -> _Snapshot:
                        for name, array in run.model.parameters.items()},
         "layers": {name: np.array(array)
                    for name, array in run.model.state.items()},
-        "best": dict(run.best)}
+        "best": dict(run.history.best_state)}
     if run.optimizer is not None:
         parts["optimizer"] = dict(run.optimizer.state)
+        parts["rate"] = {"lr": run.optimizer.lr}
     if run.rng is not None:
         parts["rng"] = {"state": run.rng.bit_generator.state}
     if run.early_stopping is not None:
@@ -468,16 +499,24 @@ def _put(run: _Run, saved: _Snapshot) -> None:
     """Write a snapshot back; what cannot fail comes last."""
     if run.optimizer is not None:
         run.optimizer.state = saved["optimizer"]
+        run.optimizer.lr = saved.get("rate", {}).get("lr", run.optimizer.lr)
     if run.early_stopping is not None:
         run.early_stopping.state = saved["early_stopping"]
     if run.rng is not None:
         run.rng.bit_generator.state = saved["rng"]["state"]
-    run.model.state |= {name: array.copy()
-                        for name, array in saved["layers"].items()}
+    _put_states(run.model, saved["layers"])
     for name, array in run.model.parameters.items():
         array[...] = saved["parameters"][name]
-    run.best.clear()
-    run.best.update(saved["best"])
+    run.history.best_state = dict(saved["best"])
+
+
+def _put_states(model: Layer, states: dict[str, Array]) -> None:
+    """Hand each layer all its state at once: half may not fit the rest."""
+    for place, layer in _places(model):
+        start = f"{place}." if place else ""
+        layer.state |= {name.removeprefix(start): array.copy()
+                        for name, array in states.items()
+                        if name.startswith(start)}
 
 # %% ../nbs/16_training.ipynb #ffd8d3a5
 class EpochRecord(NamedTuple):
@@ -509,15 +548,15 @@ class EpochRecord(NamedTuple):
 _Callback = Callable[[EpochRecord], object]
 
 # %% ../nbs/16_training.ipynb #0e9e3487
-def _judge(task: _Task) -> dict[str, float]:
+def _judge(task: _Task, epoch: int) -> dict[str, float]:
     if task.validation is None:
         return {}
     values = evaluate(task.run.model, task.loss, task.validation,
                       metrics=task.metrics.values())
     if not math.isfinite(values["loss"]):
-        raise FloatingPointError(
-            f"fit: the loss of the validation rows is {values['loss']} after "
-            f"epoch {task.run.history.epochs + 1}")
+        when = f"after epoch {epoch}" if epoch else "before the first epoch"
+        raise FloatingPointError(f"fit: the loss of the validation rows is "
+                                 f"{values['loss']} {when}")
     return {f"val_{name}": value for name, value in values.items()}
 
 
@@ -531,7 +570,8 @@ def _note(task: _Task, values: dict[str, float]) -> None:
     record = EpochRecord(history.epochs, values, history, run.model,
                          run.optimizer)
     for callback in task.callbacks:
-        if callback(record) is True:
+        stop = callback(record)
+        if isinstance(stop, (bool, np.bool_)) and stop:
             history.stopped = "by a callback"
 
 
@@ -540,42 +580,75 @@ def _watch(run: _Run, stopping: EarlyStopping, value: float) -> None:
         run.history.stopped = (f"early, after {stopping.patience} epochs "
                                f"without a better val_loss")
     if stopping.best_update == stopping.updates:
-        run.best.update({name: np.array(array)
-                         for name, array in run.model.state.items()})
+        run.history.best_state = {name: np.array(array)
+                                  for name, array in run.model.state.items()}
 
 # %% ../nbs/16_training.ipynb #94480e6e
-def _rewind(run: _Run, before: _Snapshot, epochs: int) -> None:
-    _put(run, before)
-    history = run.history
-    history.stopped = ""
-    for values in history.values():
-        del values[epochs:]
-    if not epochs:
-        history.clear()
+@contextmanager
+def _all_or_none(run: _Run) -> Iterator[_Snapshot]:
+    """Let nothing be changed in a run if what is done to it fails."""
+    before, epochs = _snapshot(run), run.history.epochs
+    stopped = run.history.stopped
+    try:
+        yield before
+    except BaseException:  # Ctrl-C is no Exception
+        _put(run, before)
+        for values in run.history.values():
+            del values[epochs:]
+        if not epochs:
+            run.history.clear()
+        run.history.stopped = stopped
+        raise
 
 
 def _epoch(task: _Task, tick: Callable[[], object]) -> None:
     """One epoch, or none at all: an error or interrupt leaves no trace."""
-    run, epochs = task.run, task.run.history.epochs
-    before = _snapshot(run)
-    try:
+    run, epoch = task.run, task.run.history.epochs + 1
+    with _all_or_none(run) as before:
         try:
             values = _train(task, tick)
+            if _spoiled(run, before):
+                raise _NotFiniteError(len(task.batches) + 1)
         except _NotFiniteError as found:
             _put(run, before)
-            (batch,) = found.args
-            raise _diverged(epochs, batch, _culprit(task, batch)) from None
-        _note(task, values | _judge(task))
-    except BaseException:
-        _rewind(run, before, epochs)
-        raise
+            told = _culprit(task, found.args[0], before)
+            raise _diverged(epoch, *told) from None
+        _note(task, values | _judge(task, epoch))
 
 
-def _diverged(epochs: int, batch: int, culprit: str) -> FloatingPointError:
+def _spoiled(run: _Run, before: _Snapshot) -> str:
+    """The first array that was finite and is so no more; or nothing."""
+    after = _snapshot(run)
+    for kind in ("parameters", "layers", "optimizer"):
+        for name, array in after.get(kind, {}).items():
+            was = before[kind].get(name, np.zeros(0))
+            if _finite(was) and not _finite(array):
+                return f"{name} of the optimizer" * (kind == "optimizer") or (
+                    _owned(run.model, name))
+    return ""
+
+
+def _owned(model: Layer, name: str) -> str:
+    place, _, own = name.rpartition(".")
+    return f"{own} of {_called(place, dict(_places(model))[place])}"
+
+# %% ../nbs/16_training.ipynb #9ad56497
+def _culprit(task: _Task, bad: int, before: _Snapshot) -> tuple[int, str]:
+    """Replay the epoch up to its bad batch, and watch every step."""
+    for batch, (x, y) in enumerate(task.batches, start=1):
+        if batch == bad:
+            return bad, _first_not_finite(task.run.model, task.loss, x, y)
+        _step(task, x, y)
+        if told := _spoiled(task.run, before):
+            return batch, f"{told}, after the step"
+    return bad, "nothing, when looked at again"
+
+
+def _diverged(epoch: int, batch: int, culprit: str) -> FloatingPointError:
     return FloatingPointError(
-        f"fit: not finite in epoch {epochs + 1}, batch {batch}: first "
-        f"{culprit}. The model is as it was "
-        f"{f'after epoch {epochs}' if epochs else 'before the first epoch'}; "
+        f"fit: not finite in epoch {epoch}, batch {batch}: first {culprit}. "
+        f"The model is as it was "
+        f"{f'after epoch {epoch - 1}' if epoch > 1 else 'at the beginning'}; "
         f"try a smaller learning rate, or max_norm")
 
 # %% ../nbs/16_training.ipynb #804ca5c8
@@ -641,62 +714,69 @@ def _by_kind(arrays: dict[str, Array]) -> tuple[dict[str, Any], _Snapshot]:
         parts[kind][own] = array
     if "rng" in parts:
         parts["rng"] = {"state": _from_text(parts["rng"]["state"])}
+    if "rate" in parts:
+        parts["rate"] = {"lr": float(parts["rate"]["lr"])}
     return about, parts
 
 # %% ../nbs/16_training.ipynb #a6426cb5
 def _save(path: Path, run: _Run, settings: dict[str, str]) -> None:
-    parts = _snapshot(run)
-    about = {"format": _FORMAT, "kinds": list(parts),
-             "stopped": run.history.stopped, "settings": settings}
+    parts, history = _snapshot(run), run.history
+    if callable(parts.get("rate", {}).get("lr")):
+        del parts["rate"]  # a schedule keeps nothing
+    about = {"format": _FORMAT, "kinds": list(parts), "settings": settings,
+             "epochs": {name: len(told) for name, told in history.items()},
+             "stopped": history.stopped}
     if run.rng is not None:
         parts["rng"] = {"state": _to_text(parts["rng"]["state"])}
-    parts["history"] = {name: np.array(values)
-                        for name, values in run.history.items()}
-    arrays = {f"{kind}.{name}": array for kind, part in parts.items()
-              for name, array in part.items()}
+    parts["history"] = dict(history)
+    _write(path, {"about": _to_text(about), **_flat(parts)})
+
+
+def _flat(parts: _Snapshot) -> dict[str, Array]:
+    arrays = {f"{kind}.{name}": np.asarray(array)
+              for kind, part in parts.items() for name, array in part.items()}
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f"a checkpoint wants arrays of numbers, got "
                             f"{name} of {array.dtype}")
-    _write(path, arrays | {"about": _to_text(about)})
+    return arrays
 
 
-def _load(path: Path, run: _Run, settings: dict[str, str]) -> History:
+def _load(path: Path, run: _Run, settings: dict[str, str]) -> None:
     """Put a file's content into a run: all of it, or nothing."""
     about, saved = _read(path)
+    _check_settings(path, settings, about["settings"], saved)
     _check_fits(path, run, saved)
-    _check_settings(path, settings, about["settings"])
-    _put_or_rewind(path, run, saved)
-    history = History({name: array.tolist()
-                       for name, array in saved["history"].items()})
-    history.stopped, history.resumed = about["stopped"], history.epochs
-    return history
-
-
-def _put_or_rewind(path: Path, run: _Run, saved: _Snapshot) -> None:
-    before = _snapshot(run)
+    told = {name: array.tolist() for name, array in saved["history"].items()}
+    _check_epochs(path, run, about["epochs"], told, saved)
+    if not settings:
+        saved.pop("rate", None)  # nobody asked for another rate
     try:
-        _put(run, saved)
+        with _all_or_none(run):
+            _put(run, saved)
     except Exception as error:
-        _put(run, before)
         raise ValueError(f"{path} does not fit: {error}") from error
+    run.history.update(told)
+    run.history.stopped = about["stopped"]
+    run.history.resumed = run.history.epochs
+    settings.update(about["settings"])  # the rate of the very beginning
 
 # %% ../nbs/16_training.ipynb #0aa11ff4
 def _check_fits(path: Path, run: _Run, saved: _Snapshot) -> None:
     wanted = _snapshot(run)
-    if missing := [kind for kind in wanted if kind not in saved]:
+    if missing := [kind for kind in wanted if kind not in {*saved, "rate"}]:
         raise ValueError(f"{path} holds no state of {', '.join(missing)}; "
                          f"it has {', '.join(saved)}")
     for kind in ("parameters", "layers"):
         for name in {**saved[kind], **wanted[kind]}:
-            there, here = (_told(part[kind].get(name))
+            there, here = (_shaped(part[kind].get(name))
                            for part in (saved, wanted))
             if there != here:
                 raise ValueError(f"{path} is of another model: {name} is "
                                  f"{there} there, {here} here")
 
 
-def _told(array: Array | None) -> str:
+def _shaped(array: Array | None) -> str:
     if array is None:
         return "missing"
     # generators are kept as text, whose length may differ
@@ -704,13 +784,82 @@ def _told(array: Array | None) -> str:
             else f"of shape {array.shape} and {array.dtype}")
 
 
-def _check_settings(
-    path: Path, here: dict[str, str], there: dict[str, str]
-) -> None:
-    for name, value in here.items():
-        if there.get(name, value) != value:
+def _check_epochs(path: Path, run: _Run, counted: dict[str, int],
+                  told: dict[str, list[float]], saved: _Snapshot) -> None:
+    if counted != {name: len(values) for name, values in told.items()}:
+        raise ValueError(
+            f"{path} is of {max(counted.values(), default=0)} epochs and "
+            f"holds the losses of {len(told.get('loss', []))}")
+    if run.early_stopping is not None:
+        _check_watched(str(path), saved["early_stopping"].get("updates", 0),
+                       max(counted.values(), default=0), saved)
+
+
+def _check_watched(who: str, updates: Any, epochs: int,
+                   saved: _Snapshot) -> None:
+    """Early stopping, the history and the best states are of one training."""
+    if updates != epochs or (
+            updates and set(saved["best"]) != set(saved["layers"])):
+        raise ValueError(
+            f"{who}: early_stopping of {updates} epochs wants the history of "
+            f"the same epochs, with its best_state; got one of {epochs}")
+
+# %% ../nbs/16_training.ipynb #a9d4f059
+def _settings(task: _Task) -> dict[str, str]:
+    """What must not change between a training and its continuation."""
+    run, batches, stopping = task.run, task.batches, task.run.early_stopping
+    settings = {f"layer {place}".strip(): _described(layer)
+                for place, layer in _places(run.model)}
+    settings["loss"] = _described(task.loss)
+    settings["optimizer"] = _described(run.optimizer)
+    plain = {
+        "lr": run.optimizer.lr, "batch_size": batches.batch_size,
+        "drop_last": batches.drop_last, "metrics": list(task.metrics),
+        "max_norm": task.max_norm,
+        "early_stopping": stopping and (stopping.patience, stopping.min_delta),
+    }
+    settings |= {name: _told(value) for name, value in plain.items()}
+    validation = task.validation or (None, None)
+    return settings | {
+        name: _summed(array) for name, array in
+        zip(("x", "y", "validation x", "validation y"),
+            (batches.x, batches.y, *validation), strict=True)}
+
+
+def _described(thing: Any) -> str:
+    """A thing in its own words, and its public settings."""
+    kinds = bool, int, float, str, tuple, np.generic, np.ndarray
+    own, settings = repr(thing), dict(getattr(thing, "__dict__", {}))
+    if isinstance(thing, Optimizer):  # the rate is compared by itself
+        own, settings = type(thing).__name__, settings | thing._settings()
+        del settings["lr"]
+    told = [f", {name}={_summed(value)}" for name, value in settings.items()
+            if not name.startswith("_") and isinstance(value, kinds)]
+    return re.sub(r" at 0x\w+", "", own + "".join(sorted(told)))
+
+
+def _summed(value: Any) -> str:
+    """Its repr; of an array, what it is and its checksum."""
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    content: Any = repr(value.tolist()).encode()
+    if not value.dtype.hasobject:
+        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    return (f"{value.dtype} of shape {value.shape} with checksum "
+            f"{zlib.crc32(content):08x}")
+
+
+def _check_settings(path: Path, here: dict[str, str], there: dict[str, str],
+                    saved: _Snapshot) -> None:
+    """Compare, if both know; the rate may also be that of the moment."""
+    if not (here and there):
+        return
+    moment = {"lr": _told(saved.get("rate", {}).get("lr"))}
+    for name in {**there, **here}:
+        was, now = (told.get(name, "missing") for told in (there, here))
+        if was != now != moment.get(name):
             raise ValueError(f"{path} is of another training: {name} was "
-                             f"{there[name]}, and is {value}")
+                             f"{was}, and is {now}")
 
 # %% ../nbs/16_training.ipynb #04c1692f
 def save_checkpoint(
@@ -739,9 +888,11 @@ def save_checkpoint(
     rng : numpy.random.Generator, optional
         Where it stands.
     early_stopping : EarlyStopping, optional
-        Its state, not its settings.
+        Its state, not its settings. Wants the history too.
     history : History, optional
-        What was measured.
+        What was measured: without it, nobody knows how many epochs there
+        were. With early stopping it keeps the layers' state of the best
+        epoch.
 
     Raises
     ------
@@ -749,6 +900,8 @@ def save_checkpoint(
         If the file cannot be written. What stood there still does.
     TypeError
         If the model holds anything but arrays of numbers.
+    ValueError
+        If early_stopping and history are not of the same epochs.
 
     Notes
     -----
@@ -767,7 +920,11 @@ def save_checkpoint(
     >>> bool((model.theta == before).all()), history
     (True, History of 0 epochs: none)
     """
-    run = _Run(model, optimizer, rng, early_stopping, history or History(), {})
+    history = History() if history is None else history
+    run = _Run(model, optimizer, rng, early_stopping, history)
+    if early_stopping is not None:
+        _check_watched("save_checkpoint", early_stopping.updates,
+                       history.epochs, _snapshot(run))
     _save(Path(path), run, {})
 
 
@@ -788,12 +945,16 @@ def load_checkpoint(
     model : Layer
         Of the same parameters and state, name by name and shape by shape.
     optimizer, rng, early_stopping : optional
-        Of the kinds that were saved. What is not given is not read.
+        Of the kinds that were saved. What is not given is not read. The
+        optimizer keeps the rate that it was given.
 
     Returns
     -------
     History
-        What was measured until then.
+        What was measured until then. The network is that of the last epoch
+        in the file, even if `fit` handed back the best one: for that, call
+        ``early_stopping.restore(model.theta)`` and
+        ``model.state |= history.best_state``.
 
     Raises
     ------
@@ -809,8 +970,9 @@ def load_checkpoint(
     Derived in chapter 16, *A file that is never half written*. For an
     example see `save_checkpoint`.
     """
-    run = _Run(model, optimizer, rng, early_stopping, History(), {})
-    return _load(Path(path), run, {})
+    run = _Run(model, optimizer, rng, early_stopping, History())
+    _load(Path(path), run, {})
+    return run.history
 
 
 class Checkpoint:
@@ -833,7 +995,7 @@ class Checkpoint:
 
     Notes
     -----
-    Derived in chapter 16, *Killed*.
+    Derived in chapter 16, *Into the file and back*.
 
     Examples
     --------
@@ -854,12 +1016,24 @@ class Checkpoint:
         self.every = _count("Checkpoint", "every", every, 1)
         self.resume = resume
 
-    def check(self) -> None:
-        """Raise FileNotFoundError unless there is a folder for the file."""
+    def stands(self) -> bool:
+        """Tell whether there is a file to go on from.
+
+        Returns
+        -------
+        bool
+            False without `resume`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is not even a folder for it.
+        """
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"Checkpoint: there is no folder "
                                     f"{self.path.parent} for "
                                     f"{self.path.name}")
+        return self.resume and self.path.exists()
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, every={self.every})"
@@ -874,8 +1048,8 @@ def _count(who: str, name: str, value: Any, least: int) -> int:
     return int(value)
 
 # %% ../nbs/16_training.ipynb #273b7fca
-def _bar(progress: bool, batches: int, epochs: int, done: int) -> Any:
-    """A bar over all batches on standard output; or nothing."""
+def _bar_maker(progress: bool) -> Any:
+    """What makes a bar on standard output; or nothing."""
     if not progress:
         return None
     try:
@@ -885,8 +1059,12 @@ def _bar(progress: bool, batches: int, epochs: int, done: int) -> Any:
     except ImportError as error:
         raise ImportError("fit(progress=True) wants tqdm: "
                           "pip install 'backprop-lit[progress]'") from error
-    return tqdm(total=batches * epochs, initial=batches * done, unit="batch",
-                file=sys.stdout, dynamic_ncols=True)
+    return tqdm
+
+
+def _bar(maker: Any, batches: int, epochs: int, done: int) -> Any:
+    return maker and maker(total=batches * epochs, initial=batches * done,
+                           unit="batch", file=sys.stdout, dynamic_ncols=True)
 
 
 def _show(bar: Any, history: History, epochs: int) -> None:
@@ -905,60 +1083,49 @@ def _check_task(task: _Task) -> None:
     if not all(callable(callback) for callback in task.callbacks):
         raise TypeError(f"fit wants functions as callbacks, "
                         f"got {task.callbacks!r}")
-    _check_validation(task)
-
-
-def _check_validation(task: _Task) -> None:
-    if task.run.early_stopping is not None and task.validation is None:
+    if task.max_norm is not None:
+        clip_grad_norm(np.zeros(1), task.max_norm)
+    if run.early_stopping is not None and task.validation is None:
         raise ValueError("fit: early_stopping wants validation=(x, y) rows")
-    try:
-        with np.errstate(all="ignore"):
-            _judge(task)
-    except Exception as error:
-        error.add_note("fit was looking at the validation rows")
-        raise
+    if task.validation is not None:
+        _pair("fit", task.validation)
 
 
-def _settings(task: _Task) -> dict[str, str]:
-    """What must not change between a training and its continuation."""
-    run, stopping = task.run, task.run.early_stopping
-    settings = {
-        "loss": task.loss, "optimizer": run.optimizer, "data": task.batches,
-        "metrics": list(task.metrics), "max_norm": task.max_norm,
-        "validation": task.validation and task.validation[0].shape,
-        "early_stopping": stopping and (stopping.patience, stopping.min_delta),
-    }
-    return {name: re.sub(r" at 0x\w+", "", repr(setting))
-            for name, setting in settings.items()}
-
-
-def _resume(checkpoint: Checkpoint, task: _Task) -> None:
-    """Go on from the file, or write the first one."""
-    checkpoint.check()
-    run, settings = task.run, _settings(task)
-    if checkpoint.resume and checkpoint.path.exists():
-        history = _load(checkpoint.path, run, settings)
-        run.history.update(history)
-        run.history.stopped = history.stopped
-        run.history.resumed = history.resumed
-    else:
-        _save(checkpoint.path, run, settings)
+def _begin(checkpoint: Checkpoint | None, task: _Task) -> None:
+    """Go on from the file, or write the first one: all of it, or nothing."""
+    run = task.run
+    with _all_or_none(run):
+        found = checkpoint is not None and checkpoint.stands()
+        if checkpoint is not None and found:
+            _load(checkpoint.path, run, task.settings)
+        elif run.early_stopping is not None and run.early_stopping.updates:
+            raise ValueError(f"fit wants a fresh early_stopping, "
+                             f"got {run.early_stopping}")
+        try:
+            with np.errstate(all="ignore"):
+                _judge(task, run.history.epochs)
+        except Exception as error:
+            error.add_note("fit was looking at the validation rows")
+            raise
+        if checkpoint is not None and not found:
+            _save(checkpoint.path, run, task.settings)
 
 
 def _keep(checkpoint: Checkpoint | None, task: _Task, last: bool) -> None:
     if checkpoint is not None and (
             last or task.run.history.epochs % checkpoint.every == 0):
-        _save(checkpoint.path, task.run, _settings(task))
+        _save(checkpoint.path, task.run, task.settings)
 
 
 def _finish(run: _Run) -> None:
     """Go back to the best epoch, if anyone remembers it."""
     stopping = run.early_stopping
     if stopping is not None and stopping.updates:
-        stopping.restore(run.model.theta)
-        run.model.state |= {name: array.copy()
-                            for name, array in run.best.items()
-                            if not name.endswith("rng")}
+        with _all_or_none(run):
+            stopping.restore(run.model.theta)
+            _put_states(run.model, {
+                name: array for name, array in run.history.best_state.items()
+                if not name.endswith("rng")})
 
 # %% ../nbs/16_training.ipynb #58145821
 def fit(
@@ -992,7 +1159,8 @@ def fit(
     data : pair of ndarrays
         x and y, with equally many rows.
     epochs : int
-        How many there are in all; epochs from a checkpoint count.
+        How many there are in all; epochs from a checkpoint count, and if
+        it has as many, or was stopped, nothing is left to do.
     batch_size : int
         Rows per step, at most all of them.
     rng : numpy.random.Generator
@@ -1007,7 +1175,8 @@ def fit(
         stops the training.
     early_stopping : EarlyStopping, optional
         A fresh one, to watch the validation loss. At the end the best
-        epoch's parameters and layer states are put back.
+        epoch's parameters and layer states are put back, but not into the
+        checkpoint, from which a training goes on where it was.
     max_norm : float, optional
         A gradient longer than this is shortened to it.
     drop_last : bool
@@ -1015,8 +1184,9 @@ def fit(
     progress : bool
         Whether to show a bar on standard output; wants tqdm.
     checkpoint : Checkpoint or path, optional
-        Where to write down, after each epoch, all that the rest depends on.
-        If a file stands there, the training goes on from it.
+        Where to write down, after each epoch, all that the rest depends on,
+        but for what callbacks, metrics and losses remember. If a file
+        stands there, the training goes on from it.
 
     Returns
     -------
@@ -1026,11 +1196,12 @@ def fit(
     Raises
     ------
     FloatingPointError
-        If a loss or gradient is infinite or NaN: the message names epoch,
-        batch and layer. The model is as after the last whole epoch, and so
-        is the checkpoint.
+        If a loss, a gradient or what a step has written is infinite or NaN:
+        the message names epoch, batch and layer. The model is as after the
+        last whole epoch; the checkpoint is as it was last written.
     ValueError, TypeError
-        If an argument is not as above, or model or loss refuse the data.
+        If an argument is not as above, model or loss refuse the data, or
+        the file is of another training: the message names what differs.
         After this, or an interrupt, all is as after the last whole epoch.
     OSError
         If the checkpoint cannot be written.
@@ -1054,25 +1225,25 @@ def fit(
     """
     if not isinstance(checkpoint, Checkpoint | None):
         checkpoint = Checkpoint(checkpoint)
-    run = _Run(model, optimizer, rng, early_stopping, History(), {})
+    run = _Run(model, optimizer, rng, early_stopping, History())
     batches = Batches(*_pair("fit", data), batch_size, rng=rng,
                       drop_last=drop_last)
     task = _Task(loss, batches, _named(metrics), validation, tuple(callbacks),
                  max_norm, run)
     _check_task(task)
-    epochs = _count("fit", "epochs", epochs, 0)
+    epochs, maker = _count("fit", "epochs", epochs, 0), _bar_maker(progress)
     if checkpoint is not None:
-        _resume(checkpoint, task)
-    _check_fresh(run)
-    _loop(task, epochs, checkpoint, progress)
+        task = task._replace(settings=_settings(task))
+    _begin(checkpoint, task)
+    _loop(task, epochs, checkpoint, maker)
     _finish(run)
     return run.history
 
 
 def _loop(task: _Task, epochs: int, checkpoint: Checkpoint | None,
-          progress: bool) -> None:
+          maker: Any) -> None:
     history = task.run.history
-    bar = _bar(progress, len(task.batches), epochs, history.epochs)
+    bar = _bar(maker, len(task.batches), epochs, history.epochs)
     tick = (lambda: None) if bar is None else bar.update
     with warnings.catch_warnings(), nullcontext() if bar is None else bar:
         # what is not finite stops the training, with a message of its own
@@ -1082,12 +1253,6 @@ def _loop(task: _Task, epochs: int, checkpoint: Checkpoint | None,
             _keep(checkpoint, task,
                   bool(history.stopped) or history.epochs == epochs)
             _show(bar, history, epochs)
-
-
-def _check_fresh(run: _Run) -> None:
-    stopping = run.early_stopping
-    if stopping is not None and stopping.updates != run.history.epochs:
-        raise ValueError(f"fit wants a fresh early_stopping, got {stopping}")
 
 # %% ../nbs/16_training.ipynb #87d7995b
 class LearningRateSearch(NamedTuple):
@@ -1183,8 +1348,8 @@ def learning_rate_search(
     """
     rates = tuple(sorted(float(rate) for rate in rates))
     seeds = tuple(seeds)
-    if not (rates and seeds and rates[0] > 0
-            and len(set(rates)) == len(rates)):
+    if not (rates and seeds and len(set(rates)) == len(rates)
+            and all(0 < rate < math.inf for rate in rates)):
         raise ValueError(f"learning_rate_search wants positive rates, each "
                          f"once, and seeds; got {rates} and {seeds}")
     costs = np.array([[_cost(train, rate, seed) for seed in seeds]

@@ -1,11 +1,13 @@
 """Training: killed, interrupted, diverged, damaged; and always the same bits."""
 
+import importlib.util
 import json
 import os
 import random
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,13 +17,13 @@ from hypothesis import strategies as st
 from killed_training import EPOCHS, bits, everything
 
 from backprop_lit import training
-from backprop_lit.activations import Tanh
+from backprop_lit.activations import ReLU, Tanh
 from backprop_lit.data import Batches
 from backprop_lit.layer import Layer
 from backprop_lit.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from backprop_lit.network import Flatten, Linear, Sequential
 from backprop_lit.normalization import BatchNorm1d
-from backprop_lit.optimizers import SGD, Adam, RMSprop
+from backprop_lit.optimizers import SGD, Adam, AdamW, RMSprop
 from backprop_lit.regularization import Dropout, EarlyStopping
 from backprop_lit.training import (
     Checkpoint,
@@ -532,8 +534,8 @@ def test_a_checkpoint_of_another_model_names_what_differs(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("batch_size", 25, "data was Batches"),
-        ("optimizer", Adam(0.02), r"optimizer was Adam\(lr=0.01"),
+        ("batch_size", 25, "batch_size was 16, and is 25"),
+        ("optimizer", Adam(0.02), r"lr was 0\.01, and is 0\.02"),
         ("loss", MSELoss(), r"loss was CrossEntropyLoss\(\), and is MSELoss"),
         ("max_norm", 2.0, "max_norm was None, and is 2.0"),
         ("metrics", ["accuracy"], "metrics was"),
@@ -616,7 +618,7 @@ def test_a_model_alone_can_be_kept(tmp_path):
         ({"validation": np.zeros((5, 4))}, TypeError, "pair"),
         ({"metrics": ["f1"]}, ValueError, "out of .*accuracy.*'f1'"),
         ({"metrics": "accuracy"}, TypeError, "as a list"),
-        ({"metrics": ["accuracy", accuracy]}, ValueError, "twice"),
+        ({"metrics": ["accuracy", accuracy]}, ValueError, "name of its own"),
         ({"early_stopping": EarlyStopping()}, ValueError, "wants validation"),
         ({"callbacks": [3]}, TypeError, "functions as callbacks"),
         ({"rng": 0}, TypeError, "rng"),
@@ -774,6 +776,515 @@ def test_a_search_in_which_all_diverges_says_so():
         learning_rate_search(lambda lr, seed: np.inf, [1, 2])
 
 
+# --- what a file must hold, and be compared with --------------------------------
+
+
+def without(path, *words):
+    with np.load(path) as file:
+        arrays = {k: v for k, v in file.items() if not k.startswith(words)}
+    np.savez(path, **arrays)
+
+
+def test_a_file_without_its_losses_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    fit(**plain(), epochs=3, checkpoint=path)
+    without(path, "history.")
+    run = plain()
+    before = run["model"].theta.copy()
+    with pytest.raises(ValueError, match="of 3 epochs and holds the losses of 0"):
+        fit(**run, epochs=6, checkpoint=path)
+    assert (run["model"].theta == before).all()
+
+
+def best_and_later(path, **options):
+    """A training saved by hand after its best epoch, and where that was."""
+    run = everything()
+    history = fit(**run, epochs=EPOCHS)
+    best, _ = history.best("val_loss")
+
+    def save(record):
+        if record.epoch == best + 3:
+            parts = {k: other[k] for k in ("rng", "early_stopping")} | options
+            save_checkpoint(
+                path, record.model, record.optimizer, history=record.history, **parts
+            )
+
+    other = everything()
+    fit(**other, epochs=EPOCHS, callbacks=[save])
+    return run, history, best
+
+
+def test_a_file_saved_by_hand_has_the_best_epoch_whole(tmp_path):
+    path = tmp_path / "a.npz"
+    run, history, best = best_and_later(path)
+    again = everything()
+    went_on = fit(**again, epochs=EPOCHS, checkpoint=path)
+    assert went_on.resumed == best + 3
+    assert bits(again, went_on) == bits(run, history)
+    other, stopping = everything(seed=4), EarlyStopping(patience=25)
+    told = load_checkpoint(path, other["model"], early_stopping=stopping)
+    stopping.restore(other["model"].theta)
+    other["model"].state |= told.best_state
+    values = evaluate(other["model"], run["loss"], run["validation"])
+    assert values["loss"] == history.best("val_loss")[1]
+
+
+def test_early_stopping_is_not_saved_without_the_history_it_belongs_to(tmp_path):
+    run = everything()
+    fit(**run, epochs=3)
+    for history in (None, History(val_loss=[1.0])):
+        with pytest.raises(ValueError, match="wants the history"):
+            save_checkpoint(
+                tmp_path / "a.npz",
+                run["model"],
+                early_stopping=run["early_stopping"],
+                history=history,
+            )
+    assert not (tmp_path / "a.npz").exists()
+
+
+def dropped(p=0.3, between=Tanh, rng=None, **norm):
+    rng = np.random.default_rng(0) if rng is None else rng
+    model = Sequential(
+        Linear(4, 8, rng=rng),
+        BatchNorm1d(8, **norm),
+        between(),
+        Dropout(p, rng=rng),
+        Linear(8, 3, rng=rng),
+    )
+    return plain() | {"model": model, "validation": numbers(5)}
+
+
+class Turned(MSELoss):
+    """A loss with a setting that its name does not tell."""
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    def forward(self, u, y):
+        return super().forward(u, np.eye(3)[y] * self.weights)
+
+
+DECAY = np.zeros(83)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "told"),
+    [
+        ({}, dropped(between=ReLU), r"layer 2 was Tanh\(\), and is ReLU\(\)"),
+        ({}, dropped(p=0.9), r"layer 3 was Dropout.*0.3.*0\.9"),
+        ({}, dropped(momentum=0.2), r"layer 1 was BatchNorm1d.*momentum=0\.2"),
+        ({}, {"data": (numbers(9)[0], numbers()[1])}, "x was .* and is"),
+        ({}, {"data": (numbers()[0], 2 - numbers()[1])}, "y was .* and is"),
+        ({}, {"validation": numbers(6)}, "validation x was"),
+        ({}, {"validation": (numbers(5)[0], 2 - numbers(5)[1])}, "validation y was"),
+        ({}, {"validation": None}, "validation x was"),
+        (
+            {"optimizer": AdamW(0.01, weight_decay=DECAY)},
+            {"optimizer": AdamW(0.01, weight_decay=DECAY + np.arange(83.0))},
+            "optimizer was AdamW",
+        ),
+        ({"loss": Turned(np.ones(3))}, {"loss": Turned(np.arange(3.0))}, "loss was"),
+        ({}, {"early_stopping": EarlyStopping()}, "early_stopping was None"),
+        ({}, {"metrics": ["accuracy"]}, "metrics was"),
+        ({}, {"drop_last": True}, "drop_last was False, and is True"),
+    ],
+)
+def test_what_differs_from_the_file_is_named(tmp_path, first, then, told):
+    fit(**dropped() | first, epochs=2, checkpoint=tmp_path / "a.npz")
+    run = dropped() | first | then
+    before, state = run["model"].theta.copy(), run["model"].state
+    with pytest.raises(ValueError, match=told):
+        fit(**run, epochs=4, checkpoint=tmp_path / "a.npz")
+    assert (run["model"].theta == before).all()
+    assert all((run["model"].state[k] == v).all() for k, v in state.items())
+
+
+def test_the_same_settings_in_other_objects_are_the_same(tmp_path):
+    def run():
+        decay = np.linspace(0, 1, 83)
+        return dropped() | {"optimizer": AdamW(0.01, weight_decay=decay)}
+
+    whole = run()
+    fit(**whole, epochs=4)
+    fit(**run(), epochs=2, checkpoint=tmp_path / "a.npz")
+    rest = run()
+    x, y = rest["data"]
+    rest["data"] = np.asfortranarray(x), y.copy()
+    history = fit(**rest, epochs=4, checkpoint=tmp_path / "a.npz")
+    assert history.resumed == 2
+    assert (rest["model"].theta == whole["model"].theta).all()
+
+
+# --- not finite, at the seams ----------------------------------------------------
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_a_last_step_that_overflows_is_no_epoch(tmp_path, epochs):
+    rng, path = np.random.default_rng(0), tmp_path / "a.npz"
+    x = rng.standard_normal((16, 3))
+    model = Linear(3, 1, rng=rng)
+    before = model.theta.copy()
+    with pytest.raises(
+        FloatingPointError,
+        match=r"batch 1: first weight of Linear\(3 → 1\), after the step",
+    ):
+        fit(
+            model,
+            MSELoss(),
+            SGD(1e308),
+            (x, 100 * x[:, :1]),
+            epochs=epochs,
+            batch_size=16,
+            rng=rng,
+            checkpoint=path,
+        )
+    assert (model.theta == before).all()
+    model.theta[...] = 7
+    load_checkpoint(path, model)
+    assert (model.theta == before).all()
+
+
+def test_running_statistics_and_moments_that_overflow_are_no_epoch():
+    run = dropped()
+    run["model"][1].state |= {"running_var": np.full(8, 1.7e308)}
+    run["data"] = run["data"][0] * 1e154, run["data"][1]
+    run |= {"validation": None, "batch_size": 50, "optimizer": SGD(0.0)}
+    with pytest.raises(
+        FloatingPointError,
+        match=r"running_var of layer 1, BatchNorm1d.*, after the step",
+    ):
+        fit(**run, epochs=1)
+    run = plain() | {"loss": MSELoss(), "batch_size": 50}
+    run |= {"data": (run["data"][0], np.zeros((50, 3))), "loss": Small()}
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            FloatingPointError, match="exp_avg_sq of the optimizer, after the step"
+        ),
+    ):
+        fit(**run, epochs=1)
+
+
+class Small(MSELoss):
+    """A finite loss with a huge gradient."""
+
+    def forward(self, u, y):
+        super().forward(u, u * 0)
+        return 0.0
+
+    def backward(self):
+        return super().backward() * 0 + 1e160
+
+
+def test_what_was_infinite_from_the_start_is_allowed():
+    class Highest(Layer):
+        def __init__(self):
+            super().__init__()
+            self.state = {"highest": np.array(-np.inf), "never": np.array(np.inf)}
+
+        def forward(self, x, *, training=False):
+            return self.keep(x, None)
+
+        def backward(self, v):
+            return v
+
+    run = plain()
+    run["model"] = Sequential(*run["model"].layers, Highest())
+    assert fit(**run, epochs=2).epochs == 2
+
+
+def test_targets_that_are_not_finite_are_named():
+    run = plain() | {"loss": MSELoss()}
+    y = np.zeros((50, 3))
+    y[31, 1] = np.nan
+    with pytest.raises(FloatingPointError, match="the batch itself, y"):
+        fit(**run | {"data": (run["data"][0], y)}, epochs=1)
+
+
+class Root(Layer):
+    """The slope of a root at 0 is infinite."""
+
+    def forward(self, x, *, training=False):
+        return self.keep(np.sqrt(abs(x)), abs(x))
+
+    def backward(self, v):
+        return v * 0.5 / np.sqrt(self.recall(v))
+
+
+class Silent(MSELoss):
+    """Its value is finite, its derivative is not."""
+
+    def backward(self):
+        return super().backward() * np.nan
+
+
+def test_a_v_that_is_not_finite_is_blamed_on_its_maker():
+    rng = np.random.default_rng(0)
+    x, y = np.zeros((16, 4)), np.ones((16, 3))
+    model = Sequential(Linear(4, 3, rng=rng), Root())
+    model.theta[...] = 0
+    for loss, told in (
+        (MSELoss(), r"first the v-values that layer 1, Root\(\) hands back"),
+        (Silent(), r"first the v-values of Silent\(\)"),
+    ):
+        with pytest.raises(FloatingPointError, match=told):
+            fit(model, loss, SGD(0.1), (x, y), epochs=1, batch_size=16, rng=rng)
+
+
+def test_validation_is_told_with_the_epoch_after_which_it_was_judged():
+    run = plain() | {"validation": numbers(3)}
+    run["model"].theta[0] = np.nan
+    with pytest.raises(FloatingPointError, match="nan before the first epoch"):
+        fit(**run, epochs=2)
+
+    class Late(CrossEntropyLoss):
+        def forward(self, u, y):
+            e = super().forward(u, y)
+            return np.nan if len(y) == 20 and moved() else e
+
+    run = plain() | {"validation": numbers(3, rows=20), "loss": Late()}
+    start = run["model"].theta.copy()
+    moved = lambda: (run["model"].theta != start).any()
+    with pytest.raises(FloatingPointError, match="nan after epoch 1"):
+        fit(**run, epochs=2)
+    assert (run["model"].theta == start).all()
+
+
+def test_a_file_is_loaded_before_the_model_is_judged(tmp_path):
+    def run():
+        return plain() | {"validation": numbers(3)}
+
+    whole = run()
+    fit(**whole, epochs=4)
+    fit(**run(), epochs=2, checkpoint=tmp_path / "a.npz")
+    spoiled = run()
+    spoiled["model"].theta[...] = np.nan
+    fit(**spoiled, epochs=4, checkpoint=tmp_path / "a.npz")
+    assert (spoiled["model"].theta == whole["model"].theta).all()
+
+
+def test_after_divergence_the_file_is_of_a_multiple_of_every(tmp_path):
+    run = plain() | {"optimizer": SGD(30.0), "loss": MSELoss()}
+    run["data"] = run["data"][0], np.eye(3)[run["data"][1]]
+    run["model"] = Linear(4, 3, rng=run["rng"])
+    path = tmp_path / "a.npz"
+    with pytest.raises(FloatingPointError) as caught:
+        fit(**run, epochs=500, checkpoint=Checkpoint(path, every=10))
+    epoch = int(str(caught.value).partition("epoch ")[2].partition(",")[0])
+    assert load_checkpoint(path, run["model"]).epochs == (epoch - 1) // 10 * 10
+
+
+# --- all or nothing at the start and at the end --------------------------------------
+
+
+def stale():
+    stopping = EarlyStopping()
+    stopping.update(1.0, np.zeros(67))
+    return stopping
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "told"),
+    [
+        ({"early_stopping": stale()}, ValueError, "fresh early_stopping"),
+        ({"max_norm": -1.0}, ValueError, "max_norm"),
+        ({"max_norm": np.nan}, ValueError, "max_norm"),
+        ({"max_norm": "1"}, TypeError, "max_norm"),
+        ({"validation": (np.zeros((5, 3)), np.zeros(5, int))}, ValueError, "shape"),
+        ({"progress": True}, ImportError, "tqdm"),
+    ],
+)
+def test_a_call_that_fails_leaves_the_old_file(
+    tmp_path, monkeypatch, changes, error, told
+):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    path = tmp_path / "a.npz"
+    fit(**plain(), epochs=3, checkpoint=path)
+    content = path.read_bytes()
+    run = plain() | {"validation": numbers(5)} | changes
+    for checkpoint in (Checkpoint(path, resume=False), Checkpoint(path)):
+        before = run["model"].theta.copy()
+        with pytest.raises((error, ValueError), match=f"{told}|another training"):
+            fit(**run, epochs=3, checkpoint=checkpoint)
+        assert path.read_bytes() == content
+        assert (run["model"].theta == before).all()
+
+
+def test_a_file_whose_parts_do_not_belong_together_moves_nothing(tmp_path):
+    path, run = tmp_path / "a.npz", everything()
+    fit(**run, epochs=3, checkpoint=path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["early_stopping.updates"] = np.array(2)
+    arrays["early_stopping.best_update"] = np.array(1)
+    np.savez(path, **arrays)
+    other = everything()
+    before = other["model"].theta.copy(), other["optimizer"].state
+    with pytest.raises(ValueError, match="early_stopping of 2 epochs"):
+        fit(**other, epochs=6, checkpoint=path)
+    assert (other["model"].theta == before[0]).all()
+    assert other["optimizer"].state == {}
+
+
+def interrupted(call, function, line):
+    """Call it, and press Ctrl-C at a line of one function of the module."""
+    seen = 0
+
+    def trace(frame, event, argument):
+        nonlocal seen
+        code = frame.f_code
+        if code.co_name != function or "training" not in code.co_filename:
+            return trace if event == "call" else None
+        if event == "line":
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    old = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(old)
+    return False
+
+
+def test_an_interrupt_at_the_end_leaves_the_last_epoch_or_the_best():
+    def run():
+        return dropped(p=0.0) | {"early_stopping": EarlyStopping(patience=4)}
+
+    def judged(run):
+        return evaluate(run["model"], run["loss"], run["validation"])["loss"]
+
+    hits = 0
+    for line in range(1, 30):
+        parts, last = run() | {"optimizer": Adam(0.1)}, []
+        parts["callbacks"] = [lambda r, last=last: last.append(r.values["val_loss"])]
+        hit = interrupted(lambda parts=parts: fit(**parts, epochs=60), "_finish", line)
+        assert judged(parts) in (last[-1], min(last))
+        hits += hit
+        if not hit:
+            break
+    assert hits >= 3
+
+
+# --- rates and callbacks ------------------------------------------------------------
+
+
+def halve(record):
+    record.optimizer.lr = record.optimizer.lr / 2
+
+
+def test_a_rate_that_a_callback_sets_is_part_of_the_training(tmp_path):
+    def run():
+        return plain() | {"callbacks": [halve]}
+
+    whole = run()
+    fit(**whole, epochs=6)
+    fit(**run(), epochs=3, checkpoint=tmp_path / "a.npz")
+    rest = run()
+    assert fit(**rest, epochs=6, checkpoint=tmp_path / "a.npz").resumed == 3
+    assert (rest["model"].theta == whole["model"].theta).all()
+    assert rest["optimizer"].lr == whole["optimizer"].lr == 0.01 / 64
+
+
+def test_an_interrupt_puts_the_rate_back_and_the_same_objects_go_on(tmp_path):
+    def stop(record):
+        if record.epoch == 2 and not stopped:
+            stopped.append(record.epoch)
+            raise KeyboardInterrupt
+
+    whole = plain() | {"callbacks": [halve]}
+    fit(**whole, epochs=4)
+    stopped, run = [], plain() | {"callbacks": [halve, stop]}
+    with pytest.raises(KeyboardInterrupt):
+        fit(**run, epochs=4, checkpoint=tmp_path / "a.npz")
+    assert run["optimizer"].lr == 0.005
+    assert fit(**run, epochs=4, checkpoint=tmp_path / "a.npz").resumed == 1
+    assert (run["model"].theta == whole["model"].theta).all()
+    with pytest.raises(ValueError, match=r"lr was 0\.01, and is 0\.003"):
+        fit(**plain() | {"optimizer": Adam(0.003)}, epochs=9,
+            checkpoint=tmp_path / "a.npz")  # fmt: skip
+
+
+def test_a_loaded_model_keeps_the_rate_that_it_is_given(tmp_path):
+    fit(**plain(), epochs=2, checkpoint=tmp_path / "a.npz")
+    optimizer = Adam(0.5)
+    load_checkpoint(tmp_path / "a.npz", plain()["model"], optimizer)
+    assert optimizer.lr == 0.5
+    schedule = Adam(lambda k: 0.1)
+    load_checkpoint(tmp_path / "a.npz", plain()["model"], schedule)
+    assert callable(schedule.lr)
+
+
+def test_numpy_says_stop_too_and_values_are_floats():
+    def half(u, y):
+        return np.float64(0.5)
+
+    run = plain() | {"metrics": [half], "validation": numbers(3)}
+    kinds = []
+    history = fit(
+        **run,
+        epochs=5,
+        callbacks=[
+            lambda record: kinds.extend(map(type, record.values.values())),
+            lambda record: np.float64(record.values["half"]) > 0.4,
+        ],
+    )
+    assert history.epochs == 1
+    assert history.stopped == "by a callback"
+    assert set(kinds) == {float}
+
+
+def test_metrics_have_names_of_their_own(tmp_path):
+    def share(u, y, k):
+        return 1.0
+
+    for epochs in (2, 4):
+        metrics = [partial(share, k=epochs - epochs)]
+        history = fit(
+            **plain() | {"metrics": metrics},
+            epochs=epochs,
+            checkpoint=tmp_path / "a.npz",
+        )
+    assert {len(values) for values in history.values()} == {4}
+    for name in ("val_loss", "loss"):
+        share.__name__ = name
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            fit(**plain(), epochs=1, metrics=[share])
+
+
+def test_a_best_epoch_is_never_a_nan():
+    assert History(val_top=[np.nan, 0.1, 0.7, 0.2]).best("val_top") == (3, 0.7)
+    assert History(loss=[np.nan, 1.0, 0.5]).best("loss") == (3, 0.5)
+    with pytest.raises(ValueError, match="nothing but NaN in 'loss'"):
+        History(loss=[np.nan]).best("loss")
+    assert "nan" in repr(History(loss=[np.nan]))
+
+
+def test_accuracy_takes_no_nan_for_an_answer():
+    u = np.array([[np.nan, 1.0], [0.0, 1.0]])
+    assert accuracy(u, np.array([0, 1])) == 0.5
+    assert accuracy(u[:, 0], np.array([0, 0])) == 0.5
+    for labels in ([0, 2], [-1, 0]):
+        with pytest.raises(ValueError, match="labels from 0 to 1"):
+            accuracy(np.zeros((2, 2)), np.array(labels))
+    with pytest.raises(ValueError, match="accuracy wants"):
+        accuracy(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)))
+
+
+@pytest.mark.parametrize("rate", [np.nan, np.inf])
+def test_a_search_wants_finite_rates(rate):
+    with pytest.raises(ValueError, match="learning_rate_search wants"):
+        learning_rate_search(lambda lr, seed: 0.0, [1.0, rate])
+
+
 # --- the bar -------------------------------------------------------------------------
 
 
@@ -821,3 +1332,35 @@ def test_in_a_notebook_the_bar_is_no_error_output():
     outputs = nb.cells[0].outputs
     assert outputs
     assert not [out for out in outputs if out.get("name") == "stderr"]
+
+
+# --- what the page says of its recipe -------------------------------------------------
+
+
+def run_recipe(*words):
+    command = [sys.executable, ROOT / "bench" / "choose_recipe.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_one_training_of_the_page_takes_a_second_and_a_half_at_most():
+    assert min(map(float, run_recipe("seconds").split())) < 1.5
+
+
+def test_the_table_of_looks_is_of_this_recipe(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # the script sets it
+    spec = importlib.util.spec_from_file_location(
+        "choose_recipe", ROOT / "bench" / "choose_recipe.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page, table = module.page(), (ROOT / "bench" / "choose_recipe.txt").read_text()
+    assert page["MOVES"] == module.MOVES
+    rows = table.splitlines()[1:]
+    for row, (name, changed) in zip(rows, module.LOOKS.items(), strict=True):
+        assert row.startswith(name)
+        for key, value in changed.items():
+            assert page[key] != value
+            assert key == "MOVES" or not value or f"{value:g}" in name
+    best = min(rows, key=lambda row: float(row.split("%")[1].split()[0]))
+    assert not best.startswith("as on the page")  # as the page admits
