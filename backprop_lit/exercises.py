@@ -9,10 +9,11 @@ import copy
 import reprlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import permutations
-from numbers import Number
+from numbers import Integral, Number
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -119,6 +120,8 @@ class _Tolerance(NamedTuple):
         if got.dtype.kind in "iub" and wanted.dtype.kind in "iub":
             return np.asarray(got == wanted)
         width = self.atol + self.rtol * np.abs(wanted)
+        if wanted.dtype.kind in "iu":
+            width = np.minimum(width, 0.5)  # the next whole number is wrong
         finite = np.isfinite(got) & np.isfinite(wanted)
         return finite & (np.abs(got - wanted) <= width)
 
@@ -128,6 +131,13 @@ class _Tolerance(NamedTuple):
         return got.shape == wanted.shape and bool(
             self.agrees(got, wanted).all()
         )
+
+    def scaled(self, arrays: Iterable[np.ndarray]) -> _Tolerance:
+        """Shrink `atol` where all that is wanted is smaller than 1."""
+        sizes = [float(np.abs(a).max(initial=0.0)) for a in arrays]
+        largest = max(sizes, default=0.0)
+        small = 1e-15 < largest < 1.0
+        return self._replace(atol=self.atol * largest) if small else self
 
 # %% ../nbs/00_how_to_read.ipynb #34e1649d
 class _MismatchError(Exception):
@@ -178,7 +188,24 @@ def _numbers(value: Any) -> np.ndarray:
     if array.dtype.kind not in "iufcb":
         came = "text" if array.dtype.kind in "US" else array.dtype
         raise _MismatchError(f"{came} came where numbers are wanted")
+    if array.dtype.kind == "u":  # minus 1 of these would be a large number
+        return array.astype(float if (array > 2**62).any() else int)
     return array
+
+
+def _misses(got: Any, wanted: Any) -> bool:
+    """Tell whether large whole numbers are missed by less than floats see."""
+    entries = np.asarray(wanted, dtype=object).ravel().tolist()
+    came = np.asarray(got, dtype=object).ravel().tolist()
+    whole = all(isinstance(entry, Integral) for entry in entries)
+    if not whole or len(came) != len(entries):
+        return False
+    try:
+        pairs = zip(came, entries, strict=True)
+        both = [(Fraction(a), int(c)) for a, c in pairs]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return any(a != c and abs(a - c) <= abs(c) / 100 for a, c in both)
 
 # %% ../nbs/00_how_to_read.ipynb #9bbdf835
 def _words(value: Any, prefix: str = "") -> str:
@@ -266,7 +293,7 @@ def _opaque(expression: Any) -> Any:
         derived = isinstance(part, (sympy.Derivative, sympy.Subs))
         return derived or (isinstance(part, sympy.Function) and not known)
 
-    letter = lambda part: sympy.Symbol(str(part))
+    letter = lambda part: sympy.Symbol(str(sympy.expand(part)))
     return expression.doit().replace(unknown, letter)
 
 
@@ -334,8 +361,9 @@ class _Case(NamedTuple):
         """Turn a case about expressions into cases about numbers."""
         if not any(map(_is_expression, _entries(self.wanted))):
             return [self]
-        letters = _letters((self.wanted, self.got))
-        positive = any(letter.is_positive for letter in letters.values())
+        wanted = _letters(self.wanted)  # an answer does not choose its points
+        positive = any(letter.is_positive for letter in wanted.values())
+        letters = _letters(self.got) | wanted
         cases = []
         for point in range(3 if positive else 6):
             inputs = {name: float(_sample(name, point)) for name in letters}
@@ -450,7 +478,8 @@ def _factor(pairs: list[_Pair], tolerance: _Tolerance) -> str:
 def _by_factor(pairs: list[_Pair], tolerance: _Tolerance) -> list[str]:
     """Find a constant factor, or one that follows the size of the input."""
     constant = _factor(pairs, tolerance)
-    whole = [f"{constant} times what is wanted"] if constant else []
+    named = constant not in ("", "1")  # "1 times" explains nothing
+    whole = [f"{constant} times what is wanted"] if named else []
     mixed = []
     for name in pairs[0].sizes():
         for way, power in {"multiplied": -1.0, "divided": 1.0}.items():
@@ -686,15 +715,28 @@ def _length(items: Any) -> int:
     return len(items) if isinstance(items, (tuple, list)) else -1
 
 
+def _bare(value: Any) -> Any:
+    """Return NumPy's and SymPy's truth values and texts as Python's."""
+    if issubclass(type(value), str):
+        return str.__str__(value)
+    if type(value).__name__ in ("BooleanTrue", "BooleanFalse"):
+        return bool(value) if _is_expression(value) else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _pair(name: str, case: _Case, got: Any, wanted: Any) -> _Pair:
     """Make arrays of one part of an answer and of what was wanted."""
     try:
         if wanted is None or isinstance(wanted, (str, bool)):
-            got = got.item() if isinstance(got, np.generic) else got
+            got = _bare(got)
             if type(got) is not type(wanted) or got != wanted:
                 raise _MismatchError(_NO_IDEA)
             got = wanted = 0
-        return _Pair(case.inputs, _numbers(got), _numbers(wanted))
+        pair = _Pair(case.inputs, _numbers(got), _numbers(wanted))
+        large = (np.abs(pair.wanted) > 2**53).any()
+        if large and _misses(got, wanted):
+            raise _MismatchError("near, but not the whole number wanted")
+        return pair
     except _MismatchError as mismatch:
         raise _MismatchError(_item([name]) + str(mismatch)) from None
 
@@ -711,15 +753,21 @@ def _parts(cases: list[_Case]) -> dict[str, list[_Pair]]:
 @_quiet()
 def _faults(cases: list[_Case], tolerance: _Tolerance) -> dict[str, str]:
     """Explain each part of an answer that is wrong."""
-    told = {n: _explain(pairs, tolerance) for n, pairs in _parts(cases).items()}
+    told = {
+        name: _explain(pairs, tolerance.scaled(p.wanted for p in pairs))
+        for name, pairs in _parts(cases).items()
+    }
     return {name: phrase for name, phrase in told.items() if phrase}
 
 
 @_quiet()
 def _agree(cases: list[_Case], tolerance: _Tolerance) -> bool:
     """Tell whether an answer is right, without a word on what is wrong."""
-    pairs = [pair for part in _parts(cases).values() for pair in part]
-    return all(_right(pair, tolerance) for pair in pairs)
+    return all(
+        _right(pair, tolerance.scaled(p.wanted for p in pairs))
+        for pairs in _parts(cases).values()
+        for pair in pairs
+    )
 
 
 def _reordered(cases: list[_Case], tolerance: _Tolerance) -> bool:
@@ -844,14 +892,28 @@ def _shown(case: _Case, tolerance: _Tolerance) -> dict[str, str]:
 def _call(function: Callable[..., Any], row: tuple[Any, ...]) -> Any:
     """Call a function on copies of its inputs, its warnings kept quiet."""
     with _quiet():
-        return function(*copy.deepcopy(row))
+        return _kept(function(*copy.deepcopy(row)))
 
 
-def _is_open(value: Any) -> bool:
+def _kept(value: Any, depth: int = 3) -> Any:
+    """Copy the arrays that came, which the next call may overwrite."""
+    if type(value) in (tuple, list) and depth:
+        return type(value)(_kept(item, depth - 1) for item in value)
+    if type(value) is dict and depth:
+        return {key: _kept(item, depth - 1) for key, item in value.items()}
+    small = issubclass(type(value), np.ndarray) and value.nbytes < 2**27
+    return value.copy() if small else value
+
+
+def _is_open(value: Any, depth: int = 3) -> bool:
     """Whether the dots still stand where an answer should be."""
-    # asks the type: an answer's own attributes may raise
-    if issubclass(type(value), (tuple, list)) and 0 < len(value) < 100:
-        return any(item is ... for item in value)
+    kind = type(value)  # for an answer's own attributes may raise
+    if kind is np.ndarray and value.dtype.kind == "O":
+        value = value.ravel().tolist()
+    elif kind is dict:
+        value = list(value.values())
+    if issubclass(type(value), (tuple, list)) and depth:
+        return any(_is_open(item, depth - 1) for item in value[:100])
     return value is ...
 
 
@@ -1081,7 +1143,10 @@ _STUBS: tuple[Any, ...] = (
     None,
     "",
     object(),
+    float("nan"),
+    np.full(2, np.nan),
     lambda *inputs, **options: None,
+    lambda *inputs, **options: float("nan"),
     lambda *inputs, **options: 0.0,
     lambda *inputs, **options: 1.0,
     lambda *inputs, **options: 1 / 0,
@@ -1147,8 +1212,9 @@ class Checks:
         suspects : mapping of str to value or callable, optional
             Particular mistakes, by the words in which to tell them.
         rtol, atol : float
-            A number is right within ``atol + rtol * abs(wanted)``; integers
-            must be equal.
+            A number is right within ``atol + rtol * abs(wanted)``, where
+            `atol` shrinks with the largest number wanted if that is below 1.
+            Where integers are wanted, others are wrong.
 
         Raises
         ------

@@ -1,7 +1,10 @@
 """The checking engine: every diagnosis, and nothing wrong ever passes."""
 
+import json
+import re
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,6 +177,11 @@ def test_exact_parts_are_compared_exactly():
     assert "item [0]" in diagnosis(("row", True, None), ("column", True, None))
     assert "item [1]" in diagnosis(("row", True, None), ("row", False, None))
     assert "item [2]" in diagnosis(("row", True, None), ("row", True, 0))
+    kinds = (type("Word", (str,), {})("row"), sympy.true, None)
+    assert check(("row", True, None))(kinds)
+    assert check(("row", True, None))((np.str_("row"), np.True_, None))
+    assert not check(("row", True, None))(("row", sympy.false, None))
+    assert not check(("row", True, None))(("row", 1, None))
 
 
 VALUES = {
@@ -216,6 +224,52 @@ def test_integers_are_compared_exactly():
     assert not check(np.array([1, 10**12]))(np.array([1, 10**12 + 1]))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "wrong"),
+    [
+        (10**9, [1e9 + 1, 10**9 + 1.0, sympy.Integer(10**9 + 1), Fraction(10**9 + 1)]),
+        (2**60 + 1, [float(2**60), 2**60, np.int64(2**60), sympy.Integer(2**60)]),
+        (2**63, [2**63 + 1, 2**63 - 1, float(2**63 + 2048), np.uint64(2**63 + 1)]),
+        (10**30, [10**30 + 1, 1e30, 10**30 + 10**9, Fraction(10**30 * 2 + 1, 2)]),
+        ((1, 3**50), [(1, 3**50 + 1), (1, float(3**50))]),
+        (np.array([1, 2**62]), [np.array([1, 2**62 + 1]), [1.0, 2.0**62 + 1024]]),
+    ],
+    ids=str,
+)
+def test_the_next_whole_number_is_wrong_whatever_its_type(wanted, wrong):
+    assert check(wanted)(wanted)
+    for answer in wrong:
+        verdict = check(wanted)(answer)
+        assert verdict.status == "wrong", answer
+        assert not verdict.diagnosis.startswith("1 ")
+    assert check(12)(12 + 1e-9), "a float may be rounded"
+    assert check(10**30)(sympy.Integer(10**30))
+    assert check(2**60)(2.0**60)
+    assert check(lambda k: 3**k, [40, 41, 90])(lambda k: 3**k)
+    assert not check(lambda k: 3**k, [40, 41, 90])(lambda k: 3**k + (k == 90))
+    assert not check(lambda k: 3**k, [40, 41, 90])(lambda k: 3.0**k)
+
+
+def test_unsigned_numbers_do_not_wrap_around():
+    assert "negated" not in diagnosis(np.array([56.0]), np.array([200], dtype=np.uint8))
+    assert "1 minus" not in diagnosis(2**63, 2**63 + 1)
+    assert check(200)(np.uint8(200))
+
+
+def test_a_tiny_number_is_not_zero():
+    assert check(1e-10)(1e-10 * (1 + 1e-8))
+    for wrong in (0.0, -1e-10, 5e-10, 1.1e-10):
+        assert not check(1e-10)(wrong)
+    assert not check(np.array([1e-10, 2e-10]))(np.array([5e-10, 0.0]))
+    assert not check((1.0, 1e-10))((1.0, 0.0)), "each part has its own scale"
+    assert check(np.array([1.0, 1e-12]))(np.array([1.0, 0.0])), "beside a 1, it is"
+    assert check(0.0)(1e-12)
+    assert check(np.sin(np.pi))(0.0), "what rounding leaves of 0 is 0"
+    assert check(lambda x: np.sin(x * np.pi), [1.0, 0.5, 2.0])(
+        lambda x: float(x == 0.5)
+    )
+
+
 # Expressions are functions of their letters.
 
 X, Y = sympy.symbols("x y", real=True)
@@ -253,9 +307,22 @@ def test_an_expression_may_be_written_in_any_form():
     assert check((X, X * Y))((X, Y * X))
 
 
+def test_an_answer_does_not_choose_its_points():
+    p, k = (sympy.Symbol(name, positive=True) for name in "xk")
+    bent = sympy.exp(2 * X) * (1 + 2 * sympy.Abs(X))
+    assert not check(bent)(sympy.exp(2 * p) * (1 + 2 * sympy.Abs(p)))
+    assert not check(bent)(bent + sympy.floor(k / 100))
+    assert not check(sympy.Abs(X))(p)
+    assert not check(sympy.Max(0, X))(p)
+    assert check(X**2)(p**2)
+    assert check(sympy.log(p))(sympy.log(X)), "what is wanted chooses"
+
+
 def test_unknown_functions_are_letters():
     f = sympy.Function("f")
     w = sympy.Symbol("w")
+    assert check(f((w + 1) ** 2))(f(w**2 + 2 * w + 1))
+    assert not check(f((w + 1) ** 2))(f(w**2 + w + 1))
     slope = sympy.diff(f(w * X), w)
     assert check(slope)(sympy.diff(f(X * w), w))
     assert "the factor x" in diagnosis(slope, slope / X)
@@ -576,7 +643,13 @@ def test_warnings_of_an_answer_are_kept_quiet(recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("answer", [..., (..., 1.0), lambda x: ..., lambda x: (..., 1)])
+DOTS = [
+    ..., (..., 1.0), lambda x: ..., lambda x: (..., 1), {"a": ...}, [(1, ...), 2],
+    np.array([1, ...], dtype=object), lambda x: {"a": (1, ...)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", DOTS)
 def test_dots_are_open(answer):
     for kind in (check(lambda x: x**2, [1.0, 2.0, 3.0]), check(lambda x: x, [1, 2, 3])):
         verdict = kind(answer)
@@ -592,7 +665,8 @@ def test_an_exercise_that_a_constant_could_pass_is_refused():
         with pytest.raises(ValueError, match=r"00\.1: a constant function would pass"):
             check(lambda x: x**2, on)
     with pytest.raises(ValueError, match="a constant function would pass"):
-        check(lambda x: x * 1e-12, [1.0, 2.0, 3.0])
+        check(lambda x: x * 1e-17, [1.0, 2.0, 3.0])
+    assert not check(lambda x: x * 1e-12, [1.0, 2.0, 3.0])(lambda x: 0.0)
 
 
 @pytest.mark.parametrize(
@@ -658,6 +732,34 @@ def test_rejects_finds_a_judge_that_a_stub_passes(stub):
     wrong = {name: (object(), "no") for name in "abc"}
     with pytest.raises(AssertionError, match=r"the stub .* passes"):
         checks.rejects("00.1", wrong)
+
+
+@pytest.mark.parametrize("nothing", [float("nan"), lambda *inputs: float("nan")])
+def test_rejects_finds_a_judge_that_nan_passes(nothing):
+    checks = Checks("00")
+    called = callable(nothing)
+    far = lambda a: "far" if abs((a(1) if called else a) - 1) > 0.1 else None
+    checks.add("00.1", judge=far)
+    wrong = {name: ((lambda x: 9.0) if called else 9.0, "far") for name in "abc"}
+    with pytest.raises(AssertionError, match=r"the stub .* passes"):
+        checks.rejects("00.1", wrong)
+
+
+def test_a_function_may_return_its_own_buffer():
+    buffer, pair = np.empty(2), [np.empty(2), 0.0]
+
+    def again(x):
+        buffer[:] = x, x**2
+        return buffer
+
+    def parts(x):
+        pair[0][:] = x, x**2
+        return {"h": pair}
+
+    rows = [1.0, 2.0, 3.0]
+    assert check(lambda x: np.array([x, x * x]), rows)(again)
+    assert check(lambda x: {"h": (np.array([x, x * x]), 0.0)}, rows)(parts)
+    assert check(again, rows)(lambda x: np.array([x, x * x])), "a reference, too"
 
 
 # How a verdict looks.
@@ -730,3 +832,41 @@ def test_an_answer_whose_attributes_raise_is_wrong_and_nothing_crashes():
     for key in ("00.1", "00.2", "00.3"):
         for answer in (Raising(), RaisingTuple((1.0,)), lambda x: Raising()):
             assert checks(key, answer).status == "wrong"
+
+
+# The page itself.
+
+HERE = Path(__file__).parent.parent / "nbs"
+
+
+def headings(chapter):
+    cells = json.loads((HERE / f"{chapter}.ipynb").read_text())["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] != "code")
+    return re.findall(r"^##+ (.*)$", text, re.MULTILINE)
+
+
+def test_the_routes_name_sections_that_exist():
+    cells = json.loads((HERE / "00_how_to_read.ipynb").read_text())["cells"]
+    text = "".join(next(c for c in cells if "routes" in "".join(c["source"]))["source"])
+    routes = re.search(r"## (\w+) routes\n(.*)\n## ", text, re.DOTALL)
+    assert {"Three": 3, "Four": 4}[routes[1]] == len(
+        re.findall(r"^\*\*", routes[2], re.M)
+    )
+    named = 0
+    for row in re.findall(r"^\|(.*)\|$", routes[2], re.MULTILINE):
+        for chapter, words in re.findall(r"\]\((\d\d_\w+)\)([^\[|]*)", row):
+            for section in re.findall(r"\*([^*]+)\*", words):
+                named += 1
+                assert any(h.startswith(section) for h in headings(chapter)), section
+    assert named >= 8
+
+
+def test_the_weeks_of_the_course_follow_one_another():
+    cells = json.loads((HERE / "00_how_to_read.ipynb").read_text())["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells)
+    course = text[text.index("**Two semesters**") :].split("\n## ")[0]
+    weeks = re.findall(r"^\| ([\d, ]+) \|", course, re.MULTILINE)
+    numbers = [int(week) for row in weeks for week in row.split(",")]
+    assert numbers == list(range(1, 29))
+    chapters = re.findall(r"\]\((\d\d)_", course)
+    assert chapters == [f"{k:02}" for k in range(1, 17)]
