@@ -129,7 +129,8 @@ def left_to_right(neurons: Mapping[str, Neuron]) -> list[str]:
             f"a network wants an order from left to right, got circle {circle}"
         ) from None
 
-
+# %% ../nbs/07_v_values.ipynb #d3edf215
+# What the sweeps refuse, and how they say it.
 def _check_sources(neurons: Mapping[str, Neuron]) -> None:
     """Raise ValueError unless all sources are names, each named once."""
     for name, neuron in neurons.items():
