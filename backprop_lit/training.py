@@ -623,12 +623,13 @@ def _spoiled(run: _Run, before: _Snapshot) -> str:
         for name, array in after.get(kind, {}).items():
             was = before[kind].get(name, np.zeros(0))
             if _finite(was) and not _finite(array):
-                return f"{name} of the optimizer" * (kind == "optimizer") or (
-                    _owned(run.model, name))
+                return _owned(run.model, kind, name)
     return ""
 
 
-def _owned(model: Layer, name: str) -> str:
+def _owned(model: Layer, kind: str, name: str) -> str:
+    if kind == "optimizer":
+        return f"{name} of the optimizer"
     place, _, own = name.rpartition(".")
     return f"{own} of {_called(place, dict(_places(model))[place])}"
 
@@ -712,6 +713,8 @@ def _by_kind(arrays: dict[str, Array]) -> tuple[dict[str, Any], _Snapshot]:
     for name, array in arrays.items():
         kind, _, own = name.partition(".")
         parts[kind][own] = array
+    parts["history"] = {name: array.tolist()
+                        for name, array in parts["history"].items()}
     if "rng" in parts:
         parts["rng"] = {"state": _from_text(parts["rng"]["state"])}
     if "rate" in parts:
@@ -747,16 +750,15 @@ def _load(path: Path, run: _Run, settings: dict[str, str]) -> None:
     about, saved = _read(path)
     _check_settings(path, settings, about["settings"], saved)
     _check_fits(path, run, saved)
-    told = {name: array.tolist() for name, array in saved["history"].items()}
-    _check_epochs(path, run, about["epochs"], told, saved)
-    if not settings:
-        saved.pop("rate", None)  # nobody asked for another rate
+    _check_epochs(path, run, about["epochs"], saved)
+    if not (settings and about["settings"]):
+        saved.pop("rate", None)  # a file made by hand: the rate is yours
     try:
         with _all_or_none(run):
             _put(run, saved)
     except Exception as error:
         raise ValueError(f"{path} does not fit: {error}") from error
-    run.history.update(told)
+    run.history.update(saved["history"])
     run.history.stopped = about["stopped"]
     run.history.resumed = run.history.epochs
     settings.update(about["settings"])  # the rate of the very beginning
@@ -785,7 +787,8 @@ def _shaped(array: Array | None) -> str:
 
 
 def _check_epochs(path: Path, run: _Run, counted: dict[str, int],
-                  told: dict[str, list[float]], saved: _Snapshot) -> None:
+                  saved: _Snapshot) -> None:
+    told = saved["history"]
     if counted != {name: len(values) for name, values in told.items()}:
         raise ValueError(
             f"{path} is of {max(counted.values(), default=0)} epochs and "
@@ -807,23 +810,26 @@ def _check_watched(who: str, updates: Any, epochs: int,
 # %% ../nbs/16_training.ipynb #a9d4f059
 def _settings(task: _Task) -> dict[str, str]:
     """What must not change between a training and its continuation."""
-    run, batches, stopping = task.run, task.batches, task.run.early_stopping
-    settings = {f"layer {place}".strip(): _described(layer)
-                for place, layer in _places(run.model)}
-    settings["loss"] = _described(task.loss)
-    settings["optimizer"] = _described(run.optimizer)
-    plain = {
-        "lr": run.optimizer.lr, "batch_size": batches.batch_size,
-        "drop_last": batches.drop_last, "metrics": list(task.metrics),
+    run, batches = task.run, task.batches
+    validation = task.validation or (None, None)
+    things = {"loss": task.loss, "optimizer": run.optimizer,
+              **{f"layer {place}".strip(): layer
+                 for place, layer in _places(run.model)}}
+    arrays = {"x": batches.x, "y": batches.y, "validation x": validation[0],
+              "validation y": validation[1]}
+    return {**{name: _told(value) for name, value in _plain(task).items()},
+            **{name: _described(thing) for name, thing in things.items()},
+            **{name: _summed(array) for name, array in arrays.items()}}
+
+
+def _plain(task: _Task) -> dict[str, Any]:
+    stopping = task.run.early_stopping
+    return {
+        "lr": task.run.optimizer.lr, "batch_size": task.batches.batch_size,
+        "drop_last": task.batches.drop_last, "metrics": list(task.metrics),
         "max_norm": task.max_norm,
         "early_stopping": stopping and (stopping.patience, stopping.min_delta),
     }
-    settings |= {name: _told(value) for name, value in plain.items()}
-    validation = task.validation or (None, None)
-    return settings | {
-        name: _summed(array) for name, array in
-        zip(("x", "y", "validation x", "validation y"),
-            (batches.x, batches.y, *validation), strict=True)}
 
 
 def _described(thing: Any) -> str:

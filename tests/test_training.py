@@ -1218,6 +1218,10 @@ def test_a_loaded_model_keeps_the_rate_that_it_is_given(tmp_path):
     optimizer = Adam(0.5)
     load_checkpoint(tmp_path / "a.npz", plain()["model"], optimizer)
     assert optimizer.lr == 0.5
+    run = plain() | {"optimizer": Adam(0.25)}
+    save_checkpoint(tmp_path / "b.npz", run["model"], Adam(0.5), rng=run["rng"])
+    fit(**run, epochs=1, checkpoint=tmp_path / "b.npz")
+    assert run["optimizer"].lr == 0.25
     schedule = Adam(lambda k: 0.1)
     load_checkpoint(tmp_path / "a.npz", plain()["model"], schedule)
     assert callable(schedule.lr)
