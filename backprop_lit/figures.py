@@ -105,11 +105,19 @@ def _variable(color: str, is_text: bool = False) -> str:
     return f"var(--{name},{LIGHT[name]})"
 
 
+_PAINT = re.compile(
+    r'(?<![-\w])(?:fill|stroke|stop-color|color)(?:="|:)'
+    r'(?! *(?:var\(|url\(|none|currentColor)) *([^";]+)')
+
+
 def _themed(svg: str) -> str:
     def recolor(tag: re.Match[str]) -> str:
         is_text = tag[0].startswith(("<text", "<tspan"))
         color = re.compile(r"(?<!&)#[0-9a-fA-F]{6}\b")
-        return color.sub(lambda c: _variable(c[0], is_text), tag[0])
+        done = color.sub(lambda c: _variable(c[0], is_text), tag[0])
+        for other in _PAINT.findall(done):
+            _variable(other)  # red, #f00 or rgb(1,2,3) is refused
+        return done
 
     return re.sub(r"<[^>]+>", recolor, svg)
 
@@ -256,7 +264,8 @@ class Picture:
                              f"got title={title!r}, alt={alt!r}")
         self.title, self.alt, self.caption = title, alt, caption
         self.width, self.height, self.letters = width, height, letters
-        content = repr((body, width, height, title, alt, caption))
+        content = repr((body, width, height, title, alt, caption,
+                        letters, list(cuts)))
         name = "p" + hashlib.sha256(content.encode()).hexdigest()[:10]
         body = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", _themed(body))
         whole = _tag("g", body, id=f"{name}-whole")
@@ -432,7 +441,8 @@ def show(figure: Any, title: str, alt: str, caption: str = "") -> Picture:
     Raises
     ------
     ValueError
-        If a color is not in the palette, or title or alt is missing.
+        If a color is not in the palette, if an image of numbers is not drawn
+        in `shades`, or if title or alt is missing.
     """
     for axes in figure.axes:
         if axes.get_legend():
@@ -440,6 +450,9 @@ def show(figure: Any, title: str, alt: str, caption: str = "") -> Picture:
         for image in axes.get_images():
             if image.get_interpolation() in ("auto", "antialiased"):
                 image.set_interpolation("none")
+            if image.get_array().ndim == 2 and image.cmap.name != "shades":
+                raise ValueError("an image wants cmap=shades(…), got "
+                                 f"{image.cmap.name!r}")
     body = _stripped(_matplotlib_svg(figure))
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(figure)
@@ -773,6 +786,8 @@ def _cards(names: Iterable[str], colors: Mapping[Any, str], *,
            labels: Mapping[str, str] | None = None, forward: Words = None,
            backward: Words = None, biases: Words = None) -> dict[str, Vertex]:
     names = list(names)
+    if not names:
+        raise ValueError("a diagram wants at least one node, got none")
     for words in (labels, forward, backward, biases, colors):
         for name in words or ():
             if name not in names:
@@ -806,8 +821,15 @@ def _room(arrows: Iterable[Arrow]) -> float:
     return max(70.0, *(half / min(at, 1 - at) for half, at in halves), 0.0)
 
 
-def _on_path(edge: tuple[str, ...], paths: Iterable[Sequence[str]]) -> bool:
-    return any(edge in list(itertools.pairwise(path)) for path in paths)
+def _on_paths(paths: Iterable[Sequence[str]],
+              edges: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Return the edges of all paths, each of which must be there."""
+    steps: set[tuple[str, ...]] = set()
+    for path in paths:
+        steps |= set(itertools.pairwise(path))
+    if missing := sorted(steps - {edge[:2] for edge in edges}):
+        raise ValueError(f"a path wants edges that are there, got {missing[0]}")
+    return steps
 
 
 def network_diagram(
@@ -852,7 +874,8 @@ def network_diagram(
     Raises
     ------
     ValueError
-        If something is said of a name that is in no column.
+        If something is said of a name that is in no column, if a path or a
+        weight is on no edge, or if there are more headings than columns.
     """
     columns = [list(column) for column in columns]
     colors = {loss: LOSS} if loss else {}
@@ -875,18 +898,22 @@ def _weighted(edges: Iterable[tuple[str, str]],
         if edge not in edges:
             raise ValueError(f"a weight wants one of the edges {edges}, "
                              f"got {edge}")
+    pointed = _on_paths(paths, edges)
     for tail, head in edges:
-        wide = _on_path((tail, head), paths)
+        wide = (tail, head) in pointed
         fan = sum(other == tail for other, _ in edges)
         arrows.append(Arrow(
             tail, head, weights.get((tail, head), ""), ink=PARAMETER, wide=wide,
-            color=BACKWARD if wide else MUTED,
+            color=INK if wide else MUTED,
             at=0.5 if fan == 1 else 0.85 / (1 + fan)))
     return arrows
 
 
 def _headings(vertices: list[Vertex], headings: Sequence[str]) -> list[Vertex]:
     places = sorted({vertex.x for vertex in vertices})
+    if len(headings) > len(places):
+        raise ValueError(f"a network of {len(places)} columns wants no more "
+                         f"headings, got {list(headings)}")
     top = min(vertex.y - vertex.extent()[1] for vertex in vertices) - 24
     return [Vertex(f"heading {k}", x, top, word, color=MUTED, kind="plain")
             for k, (x, word) in enumerate(zip(places, headings, strict=False))]
@@ -978,8 +1005,8 @@ def diagram(
     Raises
     ------
     ValueError
-        If there is a cycle and no places are given, or if something is said
-        of a name that is not there.
+        If there is a cycle and no places are given, if there is no node, or
+        if something is said of a name or an edge that is not there.
     """
     edges = [tuple(edge) for edge in edges]
     ends = itertools.chain(*(edge[:2] for edge in edges))
@@ -1008,15 +1035,15 @@ def _grid(cards: Mapping[str, Vertex], places: Mapping[str, Point],
 
 def _fan(edges: list[tuple[str, ...]],
          paths: Sequence[Sequence[str]]) -> list[Arrow]:
-    arrows = []
+    arrows, pointed = [], _on_paths(paths, edges)
     for k, (tail, head, *rest) in enumerate(edges):
         label, ink = (*rest, "", "")[:2]
         twins = [j for j, edge in enumerate(edges) if edge[:2] == (tail, head)]
         spread = twins.index(k) - (len(twins) - 1) / 2
-        wide = _on_path((tail, head), paths)
+        wide = (tail, head) in pointed
         arrows.append(Arrow(
             tail, head, label, wide=wide, ink=ink,
-            color=BACKWARD if wide else MUTED,
+            color=INK if wide else MUTED,
             bend=36 * spread if len(twins) > 1 else None))
     return arrows
 

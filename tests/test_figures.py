@@ -279,8 +279,32 @@ def test_a_table_is_read_by_its_headings():
     ]
 
 
+def viridis():
+    figure, axes = plots()
+    axes.imshow(np.eye(2))
+    return figure
+
+
 MISTAKES = {
     "the color #123456": lambda: Picture('<g fill="#123456"/>', 9, 9, **SAID),
+    "the color red": lambda: Picture('<rect fill="red"/>', 9, 9, **SAID),
+    "the color #f00": lambda: Picture('<rect stroke="#f00"/>', 9, 9, **SAID),
+    "the color #FF0000AA": lambda: Picture('<g fill="#FF0000AA"/>', 9, 9, **SAID),
+    "the color rgb(1,2,3)": lambda: Picture(
+        '<g style="opacity: 1; fill: rgb(1,2,3)"/>', 9, 9, **SAID
+    ),
+    "the color blue": lambda: diagram([("a", "b")], colors={"a": "blue"}, **SAID),
+    "cmap=shades(…), got 'viridis'": lambda: show(viridis(), **SAID),
+    "at least one node": lambda: diagram([], **SAID),
+    "a path wants edges that are there, got ('a', 'z')": lambda: diagram(
+        [("a", "b")], paths=[["a", "z"]], **SAID
+    ),
+    "are there, got ('b', 'a')": lambda: network_diagram(
+        [["a"], ["b"]], paths=[["b", "a"]], **SAID
+    ),
+    "2 columns wants no more headings": lambda: network_diagram(
+        [["a"], ["b"]], headings=["x", "y", "z"], **SAID
+    ),
     "a title and an alternative text": lambda: Picture("", 9, 9, title=" ", alt="x"),
     "dollar signs in pairs": lambda: Picture(
         "", 9, 9, caption="$w", **SAID
