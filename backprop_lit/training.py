@@ -1107,14 +1107,18 @@ def _begin(checkpoint: Checkpoint | None, task: _Task) -> None:
         elif run.early_stopping is not None and run.early_stopping.updates:
             raise ValueError(f"fit wants a fresh early_stopping, "
                              f"got {run.early_stopping}")
-        try:
-            with np.errstate(all="ignore"):
-                _judge(task, run.history.epochs)
-        except Exception as error:
-            error.add_note("fit was looking at the validation rows")
-            raise
+        _judge_first(task)
         if checkpoint is not None and not found:
             _save(checkpoint.path, run, task.settings)
+
+
+def _judge_first(task: _Task) -> None:
+    try:
+        with np.errstate(all="ignore"):
+            _judge(task, task.run.history.epochs)
+    except Exception as error:
+        error.add_note("fit was looking at the validation rows")
+        raise
 
 
 def _keep(checkpoint: Checkpoint | None, task: _Task, last: bool) -> None:
