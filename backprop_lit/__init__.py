@@ -108,9 +108,9 @@ _names: dict[str, tuple[str, ...]] = {
         "split_digits",
     ),
     "descent": (
-        "objective",
         "Descent",
         "descend",
+        "objective",
         "quadratic_path",
         "Curvature",
         "largest_curvature",
