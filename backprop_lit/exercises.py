@@ -188,9 +188,14 @@ def _numbers(value: Any) -> np.ndarray:
     if array.dtype.kind not in "iufcb":
         came = "text" if array.dtype.kind in "US" else array.dtype
         raise _MismatchError(f"{came} came where numbers are wanted")
-    if array.dtype.kind == "u":  # minus 1 of these would be a large number
-        return array.astype(float if (array > 2**62).any() else int)
-    return array
+    return _signed(array)
+
+
+def _signed(array: np.ndarray) -> np.ndarray:
+    """Make unsigned integers signed, for minus 1 of them is a large number."""
+    if array.dtype.kind != "u":
+        return array
+    return array.astype(float if (array > 2**62).any() else int)
 
 
 def _misses(got: Any, wanted: Any) -> bool:

@@ -231,6 +231,10 @@ _STYLE = _SHARED + (
 )
 
 
+def _digest(*content: Any) -> str:
+    return "p" + hashlib.sha256(repr(content).encode()).hexdigest()[:10]
+
+
 class Picture:
     """An SVG picture that shows itself inside the page and follows its theme.
 
@@ -264,9 +268,7 @@ class Picture:
                              f"got title={title!r}, alt={alt!r}")
         self.title, self.alt, self.caption = title, alt, caption
         self.width, self.height, self.letters = width, height, letters
-        content = repr((body, width, height, title, alt, caption,
-                        letters, list(cuts)))
-        name = "p" + hashlib.sha256(content.encode()).hexdigest()[:10]
+        name = _digest(body, width, height, title, alt, caption, letters, *cuts)
         body = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", _themed(body))
         whole = _tag("g", body, id=f"{name}-whole")
         first, *rest = itertools.pairwise([0.0, *cuts, width])
@@ -421,6 +423,15 @@ def _cuts(figure: Any) -> list[float]:
     return cuts
 
 
+def _clear(image: Any) -> None:
+    """Draw an image of numbers with sharp pixels; refuse other maps."""
+    if image.get_interpolation() in ("auto", "antialiased"):
+        image.set_interpolation("none")
+    if image.get_array().ndim == 2 and image.cmap.name != "shades":
+        raise ValueError("an image wants cmap=shades(…), got "
+                         f"{image.cmap.name!r}")
+
+
 def show(figure: Any, title: str, alt: str, caption: str = "") -> Picture:
     """Return a matplotlib figure as a picture that follows the page's theme.
 
@@ -448,11 +459,7 @@ def show(figure: Any, title: str, alt: str, caption: str = "") -> Picture:
         if axes.get_legend():
             axes.get_legend().set_frame_on(False)
         for image in axes.get_images():
-            if image.get_interpolation() in ("auto", "antialiased"):
-                image.set_interpolation("none")
-            if image.get_array().ndim == 2 and image.cmap.name != "shades":
-                raise ValueError("an image wants cmap=shades(…), got "
-                                 f"{image.cmap.name!r}")
+            _clear(image)
     body = _stripped(_matplotlib_svg(figure))
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(figure)
