@@ -234,8 +234,6 @@ class History(dict[str, list[float]]):
 
     Attributes
     ----------
-    epochs : int
-        How many there are.
     stopped : str
         Why the training stopped before its last epoch; else empty.
     resumed : int
