@@ -689,12 +689,11 @@ def _hits(curve: _Curve, vertex: Vertex, margin: float = 5.0) -> bool:
 
 def _route(arrow: Arrow, places: Mapping[str, Vertex]) -> _Curve:
     tail, head = places[arrow.tail], places[arrow.head]
+    if arrow.bend is not None:
+        return _curve(tail, head, arrow.bend)
     others = [v for name, v in places.items()
               if name not in (arrow.tail, arrow.head) and v.kind != "plain"]
-    bends: list[float] = [sign * bend for bend in range(0, 241, 12)
-                          for sign in (-1, 1)]
-    if arrow.bend is not None:
-        bends = [arrow.bend]
+    bends = [sign * bend for bend in range(0, 241, 12) for sign in (-1, 1)]
     curves = [_curve(tail, head, bend) for bend in bends]
     clear = (c for c in curves if not any(_hits(c, v) for v in others))
     return next(clear, curves[0])
