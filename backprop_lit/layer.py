@@ -57,13 +57,14 @@ def check_shape(
     Traceback (most recent call last):
     ValueError: Linear(64 → 32) wants x of shape (n, 64), got (8, 63)
     """
-    odd = isinstance(array, (np.matrix, np.ma.MaskedArray))  # * means another
-    if odd or not isinstance(array, (np.ndarray, np.generic)):
+    if not _is_plain(array):
         raise TypeError(f"{layer} wants {name} as a plain NumPy array, "
                         f"got {type(array).__name__}")
     if array.dtype.kind not in "fcO":
         raise TypeError(f"{layer} wants {name} of floating-point numbers, "
                         f"got {array.dtype}")
+    if array.shape == shape:
+        return
     sizes = ("any",) * array.ndim if shape is None else shape
     if not _fits(array.shape, sizes):
         wanted = ", ".join(map(str, sizes)) + "," * (len(sizes) == 1)
@@ -71,11 +72,21 @@ def check_shape(
                          f"got {array.shape}")
 
 
+def _is_plain(array: object) -> bool:
+    if type(array) is np.ndarray:
+        return True
+    odd = (np.matrix, np.ma.MaskedArray)  # their * and + mean another thing
+    kinds = (np.ndarray, np.generic)
+    return isinstance(array, kinds) and not isinstance(array, odd)
+
+
 def _fits(shape: tuple[int, ...], sizes: tuple[int | str, ...]) -> bool:
-    return len(shape) == len(sizes) and all(
-        got > 0 if isinstance(size, str) else got == size
-        for size, got in zip(sizes, shape, strict=True)
-    )
+    if len(shape) != len(sizes):
+        return False
+    for got, size in zip(shape, sizes, strict=True):
+        if got != size and not (isinstance(size, str) and got > 0):
+            return False
+    return True
 
 # %% ../nbs/04_neuron.ipynb #5b1f04a7
 class _Views(dict[str, Array]):
