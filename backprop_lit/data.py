@@ -15,6 +15,7 @@ import numpy as np
 
 from .digits import split_digits
 from .layer import Array, check_shape
+from .network import _check_rng
 
 # %% auto #0
 __all__ = ['train_test_split', 'wilson_interval', 'StandardScaler', 'Batches', 'batches', 'one_hot', 'read_idx', 'fetch',
@@ -31,12 +32,6 @@ def _check_rows(who: str, x: Array, y: Array) -> None:
                          f"got {len(x)} and {len(y)}")
     if len(x) == 0:
         raise ValueError(f"{who} wants at least one row, got none")
-
-
-def _check_rng(who: str, rng: object) -> None:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
-                        f"got {type(rng).__name__}")
 
 
 def _check_choice(who: str, stratify: object, groups: object) -> None:

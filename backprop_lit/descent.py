@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .layer import Array
+from .network import _check_rng
 
 _Objective = Callable[[Array], tuple[float, Array]]
 
@@ -365,9 +366,7 @@ class Curvature(NamedTuple):
 
 # %% ../nbs/10_gradient_descent.ipynb #488dbc45
 def _search(who: str, theta: Any, rng: Any, steps: Any, rtol: Any) -> Array:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
-                        f"got {type(rng).__name__}")
+    _check_rng(who, rng)
     _number(who, "rtol", rtol)
     if _whole(who, "steps", steps) < 1:
         raise ValueError(f"{who} wants steps from 1 on, got {steps}")

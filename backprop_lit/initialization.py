@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .layer import Array, Layer
-from .network import Linear, Sequential
+from .network import Linear, Sequential, _check_rng
 
 # %% auto #0
 __all__ = ['expected_squares', 'LayerStatistics', 'layer_statistics', 'xavier_uniform', 'xavier_normal', 'calculate_gain',
@@ -209,12 +209,6 @@ def _check(who: str, weight: Array, rng: np.random.Generator) -> None:
         raise ValueError(f"{who} wants a weight that can be written to, "
                          f"got a read-only one")
     _check_rng(who, rng)
-
-
-def _check_rng(who: str, rng: np.random.Generator) -> None:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
-                        f"got {type(rng).__name__}")
 
 
 def _number(who: str, value: Any) -> float:

@@ -17,18 +17,26 @@ from .layer import Array, Layer, check_shape
 __all__ = ['Linear', 'Sequential', 'Flatten']
 
 # %% ../nbs/08_matrices.ipynb #b122030e
-def _check_arguments(
-    layer: Layer, sizes: tuple[int, ...], rng: object, dtype: Any
-) -> None:
+def _check_sizes(layer: Layer, sizes: tuple[int, ...]) -> None:
     for size in sizes:
         if type(size) is bool or not isinstance(size, (int, np.integer)):
             raise TypeError(f"{layer} wants integers as sizes, "
                             f"got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{layer} wants sizes from 1 on")
+
+
+def _check_rng(who: object, rng: object) -> None:
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{layer} wants rng, a numpy.random.Generator, "
+        raise TypeError(f"{who} wants rng, a numpy.random.Generator, "
                         f"got {type(rng).__name__}")
+
+
+def _check_arguments(
+    layer: Layer, sizes: tuple[int, ...], rng: object, dtype: Any
+) -> None:
+    _check_sizes(layer, sizes)
+    _check_rng(layer, rng)
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"{layer} wants a dtype of floats, got {dtype}")
 

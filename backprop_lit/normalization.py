@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .layer import Array, Layer, check_shape
+from .network import _check_sizes
 
 # %% auto #0
 __all__ = ['BatchNorm1d', 'LayerNorm']
@@ -43,12 +44,7 @@ def _check_settings(
 ) -> None:
     if not sizes:
         raise ValueError(f"{layer} wants at least one size")
-    for size in sizes:
-        if type(size) is bool or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{layer} wants integers as sizes, "
-                            f"got {type(size).__name__}")
-        if size < 1:
-            raise ValueError(f"{layer} wants sizes from 1 on")
+    _check_sizes(layer, sizes)
     _check_real(layer, "eps", eps)
     if not 0 <= float(eps) < float("inf"):
         raise ValueError(f"{layer} wants a finite eps from 0 on, got {eps}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .layer import Array, Layer, check_shape
+from .network import _check_rng
 
 
 def _real(value: object, wanted: str) -> float:
@@ -336,9 +337,7 @@ class Dropout(Layer):
         self.p = _real(p, "Dropout wants p as a number from 0 to 1")
         if not 0 <= self.p <= 1:
             raise ValueError(f"{self} wants p from 0 to 1")
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"{self} wants rng, a numpy.random.Generator, "
-                            f"got {type(rng).__name__}")
+        _check_rng(self, rng)
         self._rng = np.random.default_rng(int(rng.integers(2**63)))
         super().__init__()
 
