@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 export PYTHONPATH := book
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help book test package-test lab serve clean lock export execute lint bench
+.PHONY: help book test package-test lab serve clean lock export execute lint bench site-report
 
 help:
 	@sed -n '1,5p' Makefile
@@ -67,6 +67,9 @@ lab: $(VENV)/.installed
 
 serve: book
 	python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+site-report: book
+	python book/report.py
 
 bench: $(VENV)/.installed
 	for script in bench/bench_*.py; do python $$script || exit 1; done
