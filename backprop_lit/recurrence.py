@@ -5,6 +5,7 @@
 # %% ../nbs/18_recurrence.ipynb #62c6b863
 from __future__ import annotations
 
+import copy
 from math import sqrt
 from typing import Any
 
@@ -15,7 +16,7 @@ from .layer import Array, Layer, check_shape
 from .network import _check_arguments
 
 # %% auto #0
-__all__ = ['load_text', 'split_text', 'Alphabet', 'text_windows']
+__all__ = ['load_text', 'split_text', 'Alphabet', 'text_windows', 'RNN', 'LSTM', 'TimeDistributed', 'LastStep']
 
 # %% ../nbs/18_recurrence.ipynb #45bde3e4
 def load_text() -> str:
@@ -213,3 +214,584 @@ def text_windows(
     shape = (count, int(length))
     return (x.astype(np.int64).reshape(shape),
             y.astype(np.int64).reshape(shape))
+
+# %% ../nbs/18_recurrence.ipynb #8e908c13
+def _check_sequences(layer: Layer, x: Any, size: int) -> None:
+    loose = isinstance(x, (list, tuple)) or (
+        isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1)
+    lengths = {len(row) for row in (x if loose else ())
+               if hasattr(row, "__len__")}
+    if lengths:
+        raise ValueError(
+            f"{layer} wants x as one array (n, s, {size}), got sequences of "
+            f"lengths {', '.join(map(str, sorted(lengths)))}; a batch has one length")
+    check_shape(layer, "x", x, ("n", "s", size))
+
+
+def _check_truncate(layer: Layer, truncate: Any) -> None:
+    if truncate is None:
+        return
+    if (isinstance(truncate, bool)
+            or not isinstance(truncate, (int, np.integer))):
+        raise TypeError(f"{layer} wants truncate as a number of steps, or "
+                        f"None, got {type(truncate).__name__}")
+    if truncate < 1:
+        raise ValueError(f"{layer} wants truncate from 1 on, got {truncate}")
+
+
+class _Recurrent(Layer):
+    """What RNN and LSTM share: all that stands outside their loops."""
+
+    def __init__(
+        self,
+        sizes: tuple[int, int],
+        gates: int,
+        bias: bool,
+        truncate: int | None,
+        rng: np.random.Generator,
+        dtype: Any,
+    ) -> None:
+        self.input_size, self.hidden_size = sizes
+        _check_arguments(self, sizes, rng, dtype)
+        _check_truncate(self, truncate)
+        self.truncate = truncate
+        bound, rows = 1 / sqrt(sizes[1]), gates * sizes[1]
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih_l0": (rows, sizes[0]), "weight_hh_l0": (rows, sizes[1])}
+        if bias:
+            shapes |= {"bias_ih_l0": (rows,), "bias_hh_l0": (rows,)}
+        super().__init__(**{
+            name: rng.uniform(-bound, bound, shape).astype(dtype)
+            for name, shape in shapes.items()
+        })
+
+    def bind(self, theta: Array, gradient: Array) -> None:
+        super().bind(theta, gradient)
+        self.v_inputs: dict[str, Array] = {}
+        self._last: dict[str, Array] = {}
+        self._rooms: dict[str, Array] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        saved = super().__getstate__()
+        return {name: kept for name, kept in saved.items()
+                if name not in ("v_inputs", "_last", "_rooms")}
+
+    @property
+    def last_state(self) -> dict[str, Array]:
+        """The states after the last step, by the names they are fed back by.
+
+        ``layer.forward(x, **layer.last_state)`` goes on where the sequence
+        before has ended. Copies, of shape (n, hidden_size).
+        """
+        if not self._last:
+            raise RuntimeError(f"{self!r} has no last state before forward")
+        return {name: state.copy() for name, state in self._last.items()}
+
+    def _room(self, name: str, like: Array, *shape: int) -> Array:
+        """An array to write into, the same one as long as it fits."""
+        room = self._rooms.get(name)
+        if (room is None or room.shape != shape or room.dtype != like.dtype
+                or type(room) is not type(like)):
+            room = self._rooms[name] = np.empty_like(like, shape=shape)
+        return room
+
+    def _begin(self, x: Array, **initial: Array | None) -> Array:
+        """Check all inputs; return x by time, as rows (s·n, input_size)."""
+        _check_sequences(self, x, self.input_size)
+        _check_truncate(self, self.truncate)
+        for name, state in initial.items():
+            if state is not None:
+                check_shape(self, name, state, (len(x), self.hidden_size))
+        return x.swapaxes(0, 1).copy().reshape(-1, self.input_size)
+
+    def _project(self, x: Array, n: int, scale: Any = 1) -> Array:
+        """What the inputs add to every d: one product for all steps."""
+        weight = self.parameters["weight_ih_l0"].T * scale
+        d = self._room("d", x[:1, :1] * weight[:1, :1], len(x), len(weight.T))
+        np.matmul(x, weight, out=d)
+        if "bias_ih_l0" in self.parameters:
+            d += scale * (self.parameters["bias_ih_l0"]
+                          + self.parameters["bias_hh_l0"])
+        return d.reshape(-1, n, d.shape[1])
+
+    def _states(self, name: str, d: Array, first: Array | None) -> Array:
+        """Room for a state before, between and after all steps."""
+        steps, n, _ = d.shape
+        states = self._room(name, d, steps + 1, n, self.hidden_size)
+        states[0] = 0 if first is None else first
+        self._last[f"{name}_0"] = states[-1]
+        return states
+
+    def _pass(self, step: int, *v: Array) -> tuple[Array, ...]:
+        """What the step before hears of v: all, or at a cut nothing."""
+        if self.truncate and step and step % self.truncate == 0:
+            return tuple(np.zeros_like(part) for part in v)
+        return v
+
+    def _gradients_of(self, v_d: Array, x: Array, h: Array) -> Array:
+        """Write all gradients, one product each; return v_x."""
+        rows = v_d.reshape(len(x), -1)
+        before = h[:-1].reshape(len(x), -1)
+        np.matmul(rows.T, x, out=self.gradients["weight_ih_l0"])
+        np.matmul(rows.T, before, out=self.gradients["weight_hh_l0"])
+        for name in ("bias_ih_l0", "bias_hh_l0"):
+            if name in self.gradients:
+                np.sum(rows, axis=0, out=self.gradients[name])
+        v_x = rows @ self.parameters["weight_ih_l0"]
+        return v_x.reshape(*v_d.shape[:2], -1).swapaxes(0, 1).copy()
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}({self.input_size} → {self.hidden_size})"
+
+# %% ../nbs/18_recurrence.ipynb #3b9079fd
+_BENDS: dict[str, tuple[Any, Any]] = {  # f of d, and t told from h
+    "tanh": (np.tanh, lambda h: 1 - h * h),
+    "relu": (lambda d: np.maximum(d, 0), lambda h: h > 0),
+}
+
+
+class RNN(_Recurrent):
+    """A layer of neurons that hears, at each step, what it said before.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Inputs and neurons.
+    nonlinearity : str
+        The activation, ``"tanh"`` or ``"relu"``.
+    bias : bool
+        Whether there are biases: two vectors, which are always added.
+    truncate : int, optional
+        If given, v does not pass from step k·truncate to the step before:
+        the sequence is cut into chunks that hand on h, and no v.
+    rng : numpy.random.Generator
+        Source of the first parameters: uniform between −1/√hidden_size and
+        1/√hidden_size, as PyTorch's.
+    dtype : dtype
+        Of the parameters: float64 or float32.
+
+    Attributes
+    ----------
+    v_inputs : dict
+        After ``backward``, the v-value of ``h_0``, by its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size or ``truncate`` is no integer from 1 on, ``rng`` no
+        generator, ``dtype`` no kind of float, or the activation unknown.
+
+    Notes
+    -----
+    Derived in chapter 18, *Through time*. Parameters have PyTorch's names,
+    shapes, order and first values (their distribution). PyTorch's h_0 has
+    one axis more, for its layers.
+
+    Examples
+    --------
+    >>> layer = RNN(3, 4, rng=np.random.default_rng(0))
+    >>> layer.forward(np.ones((2, 5, 3))).shape
+    (2, 5, 4)
+    >>> layer.backward(np.ones((2, 5, 4))).shape
+    (2, 5, 3)
+    >>> layer.v_inputs["h_0"].shape, layer.last_state["h_0"].shape
+    ((2, 4), (2, 4))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        truncate: int | None = None,
+        rng: np.random.Generator,
+        dtype: Any = np.float64,
+    ) -> None:
+        if nonlinearity not in _BENDS:
+            raise ValueError(f"RNN wants nonlinearity 'tanh' or 'relu', "
+                             f"got {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            (input_size, hidden_size), 1, bias, truncate, rng, dtype)
+
+    def forward(
+        self, x: Array, *, training: bool = False, h_0: Array | None = None
+    ) -> Array:
+        """Return h of every step, of shape (n, s, hidden_size).
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, s, input_size)
+            A batch of sequences, all of one length.
+        training : bool
+            Makes no difference here.
+        h_0 : ndarray, shape (n, hidden_size), optional
+            The h before the first step; zeros if not given.
+
+        Returns
+        -------
+        h : ndarray, shape (n, s, hidden_size)
+            ``h[:, s]`` is what the layer says at step s.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x or h_0 is no array of floats of this shape; sequences of
+            several lengths make no array.
+        """
+        rows = self._begin(x, h_0=h_0)
+        d = self._project(rows, len(x))
+        h = self._states("h", d, h_0)
+        weight, f = self.parameters["weight_hh_l0"], _BENDS[self.nonlinearity][0]
+        for step in range(len(d)):
+            d[step] += h[step] @ weight.T
+            h[step + 1] = f(d[step])
+        return self.keep(h[1:].swapaxes(0, 1).copy(), (rows, h))
+
+    def backward(self, v: Array) -> Array:
+        """Go back through time, write the gradients, and return v_x.
+
+        Parameters
+        ----------
+        v : ndarray, shape (n, s, hidden_size)
+            The v-values of what ``forward`` returned.
+
+        Returns
+        -------
+        v_x : ndarray, shape (n, s, input_size)
+            The v-values of its input; that of h_0 is in ``v_inputs``.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no ``forward`` before.
+        ValueError, TypeError
+            If v is no array of floats of this shape.
+        """
+        x, h = self.recall(v)
+        weight = self.parameters["weight_hh_l0"]
+        t = _BENDS[self.nonlinearity][1](h[1:])
+        v_d, v_h = self._room("v_d", h, *t.shape), np.zeros_like(h[0])
+        for step in reversed(range(len(t))):
+            v_d[step] = (v[:, step] + v_h) * t[step]
+            v_h, = self._pass(step, v_d[step] @ weight)
+        self.v_inputs = {"h_0": v_h}
+        return self._gradients_of(v_d, x, h)
+
+# %% ../nbs/18_recurrence.ipynb #fdbd4e26
+def _squash(d: Array, scale: Array, gates: Array) -> None:
+    """σ(2d) of the halved d, tanh of the others: one tanh for all four."""
+    np.tanh(d, out=d)
+    np.multiply(d, scale, out=gates)
+    gates += 1 - scale
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory: a cell that gates write, keep, and read.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Inputs, and cells; each cell has four neurons.
+    bias : bool
+        Whether there are biases: two vectors, which are always added.
+    truncate : int, optional
+        If given, v does not pass from step k·truncate to the step before:
+        the sequence is cut into chunks that hand on h and c, and no v.
+    rng : numpy.random.Generator
+        Source of the first parameters: uniform between −1/√hidden_size and
+        1/√hidden_size, as PyTorch's.
+    dtype : dtype
+        Of the parameters: float64 or float32.
+
+    Attributes
+    ----------
+    v_inputs : dict
+        After ``backward``, the v-values of ``h_0`` and ``c_0``, by name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size or ``truncate`` is no integer from 1 on, ``rng`` no
+        generator, or ``dtype`` no kind of float.
+
+    Notes
+    -----
+    Derived in chapter 18, *Four gates*. The rows of the weights are, in
+    PyTorch's order, those of h_in, h_forget, h_cell, h_out.
+
+    Examples
+    --------
+    >>> layer = LSTM(3, 4, rng=np.random.default_rng(0))
+    >>> layer.forward(np.ones((2, 5, 3))).shape
+    (2, 5, 4)
+    >>> layer.backward(np.ones((2, 5, 4))).shape
+    (2, 5, 3)
+    >>> list(layer.v_inputs), list(layer.last_state)
+    (['h_0', 'c_0'], ['h_0', 'c_0'])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        truncate: int | None = None,
+        rng: np.random.Generator,
+        dtype: Any = np.float64,
+    ) -> None:
+        super().__init__(
+            (input_size, hidden_size), 4, bias, truncate, rng, dtype)
+
+    def forward(
+        self,
+        x: Array,
+        *,
+        training: bool = False,
+        h_0: Array | None = None,
+        c_0: Array | None = None,
+    ) -> Array:
+        """Return h of every step, of shape (n, s, hidden_size).
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, s, input_size)
+            A batch of sequences, all of one length.
+        training : bool
+            Makes no difference here.
+        h_0, c_0 : ndarray, shape (n, hidden_size), optional
+            h and the cells before the first step; zeros if not given.
+
+        Returns
+        -------
+        h : ndarray, shape (n, s, hidden_size)
+            ``h[:, s]`` is what the layer says at step s.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x, h_0 or c_0 is no array of floats of this shape; sequences
+            of several lengths make no array.
+        """
+        rows, scale = self._begin(x, h_0=h_0, c_0=c_0), self._scale()
+        d = self._project(rows, len(x), scale)
+        h, c = self._states("h", d, h_0), self._states("c", d, c_0)
+        gates = self._room("gates", d, *d.shape)
+        tanh_c = self._room("tanh_c", d, *c[1:].shape)
+        h_in, h_forget, h_cell, h_out = self._four(gates)
+        weight = self.parameters["weight_hh_l0"].T * scale
+        for step in range(len(d)):
+            d[step] += h[step] @ weight
+            _squash(d[step], scale, gates[step])
+            np.multiply(h_forget[step], c[step], out=c[step + 1])
+            c[step + 1] += h_in[step] * h_cell[step]
+            np.tanh(c[step + 1], out=tanh_c[step])
+            np.multiply(h_out[step], tanh_c[step], out=h[step + 1])
+        return self.keep(h[1:].swapaxes(0, 1).copy(),
+                         (rows, d, gates, h, c, tanh_c))
+
+    def backward(self, v: Array) -> Array:
+        """Go back through time, write the gradients, and return v_x.
+
+        Parameters
+        ----------
+        v : ndarray, shape (n, s, hidden_size)
+            The v-values of what ``forward`` returned.
+
+        Returns
+        -------
+        v_x : ndarray, shape (n, s, input_size)
+            The v-values of its input; those of h_0 and c_0 are in
+            ``v_inputs``.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no ``forward`` before.
+        ValueError, TypeError
+            If v is no array of floats of this shape.
+        """
+        x, d, gates, h, c, tanh_c = self.recall(v)
+        v_d, slope = self._slopes(d, gates, c, tanh_c)
+        v_in, v_forget, v_cell, v_out = self._four(v_d)
+        h_forget, weight = self._four(gates)[1], self.parameters["weight_hh_l0"]
+        v_h, v_c = np.zeros_like(h[0]), np.zeros_like(h[0])
+        for step in reversed(range(len(d))):
+            v_h += v[:, step]
+            v_c += v_h * slope[step]
+            for gate in (v_in, v_forget, v_cell):
+                gate[step] *= v_c
+            v_out[step] *= v_h
+            v_h, v_c = self._pass(
+                step, v_d[step] @ weight, v_c * h_forget[step])
+        self.v_inputs = {"h_0": v_h, "c_0": v_c}
+        return self._gradients_of(v_d, x, h)
+
+    def _scale(self) -> Array:
+        """½ for the sigmoid gates, 1 for h_cell: σ(d) = ½ + ½ tanh(d/2)."""
+        four = np.repeat([0.5, 0.5, 1.0, 0.5], self.hidden_size)
+        return four.astype(self.theta.dtype)
+
+    def _four(self, gates: Array) -> list[Array]:
+        """Views, one for each gate, of shape (s, n, hidden_size)."""
+        apart = gates.reshape(*gates.shape[:-1], 4, self.hidden_size)
+        return [apart[..., gate, :] for gate in range(4)]
+
+    def _slopes(
+        self, d: Array, gates: Array, c: Array, tanh_c: Array
+    ) -> tuple[Array, Array]:
+        """All local slopes: of c (of h for h_out) by each d; of h by c."""
+        h_in, _, h_cell, h_out = self._four(gates)
+        slopes = self._room("slopes", d, *d.shape)
+        np.multiply(d, d, out=slopes)
+        np.subtract(1, slopes, out=slopes)
+        slopes *= self._scale()**2
+        by_in, by_forget, by_cell, by_out = self._four(slopes)
+        by_in *= h_cell
+        by_forget *= c[:-1]
+        by_cell *= h_in
+        by_out *= tanh_c
+        return slopes, h_out * (1 - tanh_c * tanh_c)
+
+# %% ../nbs/18_recurrence.ipynb #61b389a7
+class TimeDistributed(Layer):
+    """A layer that wants rows, at every step of a batch of sequences.
+
+    (n, s, …) is laid out as n·s rows, which go through the layer and are
+    put back. The layer's weights serve every step, and its backward adds
+    over all rows: over the steps, too.
+
+    Parameters
+    ----------
+    layer : Layer
+        What every step goes through. It belongs to this one from now on.
+
+    Raises
+    ------
+    TypeError
+        If ``layer`` is no layer.
+
+    Notes
+    -----
+    Derived in chapter 18, *Every step a row*. Parameters keep the names
+    that they have in the layer. (In PyTorch, ``nn.Linear`` does this by
+    itself.)
+
+    Examples
+    --------
+    >>> from backprop_lit.network import Linear
+    >>> layer = TimeDistributed(Linear(4, 2, rng=np.random.default_rng(0)))
+    >>> layer.forward(np.ones((3, 5, 4))).shape
+    (3, 5, 2)
+    >>> layer.backward(np.ones((3, 5, 2))).shape
+    (3, 5, 4)
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"TimeDistributed wants a layer, got {layer!r}")
+        self.layer = layer
+        super().__init__(**layer.parameters)
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """Return what the layer makes of every step.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, s, …)
+            A batch of sequences.
+        training : bool
+            Passed on.
+
+        Returns
+        -------
+        h : ndarray, shape (n, s, …)
+            The first two axes are those of x.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x has not three axes or more, or is refused by the layer.
+        """
+        check_shape(self, "x", x, ("n", "s", *(x.shape[2:] or ("…",))))
+        self._kept = None
+        rows = x.reshape(-1, *x.shape[2:])
+        h = self.layer.forward(rows, training=training)
+        return self.keep(h.reshape(*x.shape[:2], *h.shape[1:]), x.shape[:2])
+
+    def backward(self, v: Array) -> Array:
+        """Return v_x; the layer writes its gradients.
+
+        Parameters
+        ----------
+        v : ndarray, shape (n, s, …)
+            The v-values of what ``forward`` returned.
+
+        Returns
+        -------
+        v_x : ndarray, shape (n, s, …)
+            The v-values of its input.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no ``forward`` before, or it failed.
+        ValueError, TypeError
+            If v is no array of floats of this shape.
+        """
+        n, steps = self.recall(v)
+        v_x = self.layer.backward(v.reshape(-1, *v.shape[2:]))
+        return v_x.reshape(n, steps, *v_x.shape[1:])
+
+    def bind(self, theta: Array, gradient: Array) -> None:
+        """Make two given vectors the layer's parameters and gradients."""
+        super().bind(theta, gradient)
+        self.layer.bind(theta, gradient)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.layer.state
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if state:
+            self.layer.state = state
+
+    def __copy__(self) -> TimeDistributed:
+        return copy.deepcopy(self)
+
+    def __repr__(self) -> str:
+        return f"TimeDistributed({self.layer!r})"
+
+
+class LastStep(Layer):
+    """Hands on the last step alone: (n, s, …) becomes (n, …).
+
+    Notes
+    -----
+    Derived in chapter 18, *Every step a row*.
+
+    Examples
+    --------
+    >>> last = LastStep()
+    >>> last.forward(np.array([[[1.0], [2.0]]]))
+    array([[2.]])
+    >>> last.backward(np.array([[5.0]]))
+    array([[[0.],
+            [5.]]])
+    """
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """Return x[:, −1], of shape (n, …); x has shape (n, s, …)."""
+        check_shape(self, "x", x, ("n", "s", *(x.shape[2:] or ("…",))))
+        return self.keep(x[:, -1], x.shape)
+
+    def backward(self, v: Array) -> Array:
+        """Return v at the last step, and 0 at all others."""
+        v_x = np.zeros_like(v, shape=self.recall(v))
+        v_x[:, -1] = v
+        return v_x
