@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 export PYTHONPATH := book
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help book test package-test lab serve clean lock export execute lint bench site-report
+.PHONY: help book test package-test lab serve pdf epub zip clean lock export execute lint bench site-report
 
 help:
 	@sed -n '1,5p' Makefile
@@ -64,6 +64,10 @@ lint: $(VENV)/.installed
 
 lab: $(VENV)/.installed
 	jupyter lab --notebook-dir=nbs
+
+# To take along: each says what it made, or what this machine lacks for it.
+pdf epub zip: book
+	@python book/paper.py $@
 
 serve: book
 	python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)

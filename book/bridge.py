@@ -129,7 +129,7 @@ def fold_docstrings(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Show the first line of a docstring; the rest unfolds, without a script."""
-    if "body" in context:
+    if "body" in context and app.builder.name == "html":  # an EPUB has no folds
         fold = rf'\1{TOGGLE}<span class="doc-rest">\2</span>'
         context["body"] = DOC.sub(fold, context["body"])
 
@@ -333,6 +333,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     if os.environ.get("BOOK_URL"):
         app.setup_extension("sphinx_sitemap")
         app.setup_extension("sphinxext.opengraph")
+    app.setup_extension("take_along")
     app.add_directive("book-version", Version)
     app.add_css_file("palette.css")
     app.add_css_file("book.css")
