@@ -302,19 +302,14 @@ def write_palette(app: Sphinx, error: Exception | None) -> None:
         return
     from backprop_lit import figures
 
-    themes = {":root": figures.LIGHT, 'html[data-theme="dark"]': figures.DARK}
-    style = ""
-    for where, named in themes.items():
-        values = "".join(f" --{name}: {color};" for name, color in named.items())
-        style += f"{where} {{{values} }}\n"
+    light, dark = (
+        "".join(f" --{name}: {color};" for name, color in theme.items())
+        for theme in (figures.LIGHT, figures.DARK)
+    )
+    style = f':root {{{light} }}\nhtml[data-theme="dark"] {{{dark} }}\n'
+    unset = 'html:not([data-theme="light"])'  # before any script has run
+    style += f"@media (prefers-color-scheme: dark) {{ {unset} {{{dark} }} }}\n"
     Path(app.outdir, "_static", "palette.css").write_text(style, "utf8")
-
-
-def drop_icon_script(app: Sphinx, error: Exception | None) -> None:
-    """The theme's 1.4 MB of icon script duplicates a font that its style loads."""
-    script = Path(app.outdir, "_static/scripts/fontawesome.js")
-    if not error and script.exists():
-        script.write_text("")
 
 
 class Version(Directive):
@@ -337,6 +332,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("book-version", Version)
     app.add_css_file("palette.css")
     app.add_css_file("book.css")
+    app.setup_extension("look")
     app.connect("config-inited", site_options)
     app.connect("builder-inited", name_cells)
     app.connect("env-get-outdated", outdated)
@@ -348,5 +344,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", fold_docstrings)
     app.connect("build-finished", copy_katex)
     app.connect("build-finished", write_palette)
-    app.connect("build-finished", drop_icon_script)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
