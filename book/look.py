@@ -23,6 +23,7 @@ from fontTools import subset
 from fontTools.ttLib import TTFont, woff2
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.jinja2glue import SphinxFileSystemLoader
 
 HERE = Path(__file__).resolve().parent
 MODULES = HERE / "node_modules"
@@ -102,6 +103,7 @@ def definitions(app: Sphinx) -> dict[str, str]:
             render = app.builder.render_partial  # type: ignore[attr-defined]
             text = ONWARD.sub("", render(sense)["fragment"])
             text = re.sub(r"^<p>|</p>\s*$", "", text)
+            text = text.replace('href="#', 'href="glossary.html#')
             note = NOTE.format(terms[0].astext(), text)
             found |= {key: note for term in terms for key in term["ids"]}
         app.env.margin_notes = found  # type: ignore[attr-defined]
@@ -137,6 +139,8 @@ PROGRESS = """</blockquote>
 
 def frame(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -> None:
     """Tell the templates where a page stands, and what lies before and after it."""
+    if app.builder.name != "html":
+        return
     parts = pages_of(app)
     root = app.config.root_doc
     link = functools.partial(app.builder.get_relative_uri, page)
@@ -206,6 +210,8 @@ FOREIGN = re.compile(
 
 def lighten(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -> None:
     """Leave out the styles and scripts of themes and extensions: ours do without."""
+    if app.builder.name != "html":
+        return
     for kind in ("css_files", "script_files"):
         context[kind] = [
             one
@@ -222,7 +228,7 @@ NUMBER = re.compile(r'(<h\d><span class="section-number">[\d.]+)\. ')
 
 def slim(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -> None:
     """Drop the marks that no style looks at: half of the elements of a page."""
-    if "body" in context:
+    if "body" in context and app.builder.name == "html":
         body = PLAIN.sub(r"\1", context["body"])
         body = body.replace("<pre><span></span>", "<pre>")
         context["body"] = NUMBER.sub(r"\1 ", NUMBERED.sub("", body))
@@ -384,16 +390,20 @@ def write_formula_fonts(outdir: Path, used: dict[str, set[str]], cache: Path) ->
         target.write_bytes(data) if held else target.unlink(missing_ok=True)
 
 
-def own_templates(app: Sphinx, config: Any) -> None:
-    """Our templates come first."""
-    config.templates_path.insert(0, str(HERE / "templates"))
+def own_templates(app: Sphinx) -> None:
+    """Our templates come first, on the site and nowhere else."""
+    if app.builder.name == "html":
+        templates: Any = app.builder.templates
+        folder = str(HERE / "templates")
+        templates.loaders.insert(0, SphinxFileSystemLoader(folder))
+        templates.pathchain.insert(0, folder)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     app.add_css_file("fonts.css", priority=300)
     app.add_js_file("reading.js", loading_method="defer")
-    app.connect("config-inited", own_templates, priority=900)
+    app.connect("builder-inited", own_templates)
     app.connect("doctree-read", note_facts)
     app.connect("doctree-resolved", define)
     app.connect("html-page-context", frame, priority=800)
