@@ -27,7 +27,7 @@ def _check_sequences(layer: Layer, x: Any, size: int) -> None:
     if lengths:
         raise ValueError(
             f"{layer} wants x as one array (n, s, {size}), got sequences of "
-            f"lengths {', '.join(map(str, sorted(lengths)))}; a batch has one length")
+            f"lengths {', '.join(map(str, sorted(lengths)))}")
     check_shape(layer, "x", x, ("n", "s", size))
 
 
@@ -248,7 +248,8 @@ class RNN(_Recurrent):
         rows = self._begin(x, h_0=h_0)
         d = self._project(rows, len(x))
         h = self._states("h", d, h_0)
-        weight, f = self.parameters["weight_hh_l0"], _BENDS[self.nonlinearity][0]
+        weight = self.parameters["weight_hh_l0"]
+        f, _ = _BENDS[self.nonlinearity]
         for step in range(len(d)):
             d[step] += h[step] @ weight.T
             h[step + 1] = f(d[step])
@@ -276,7 +277,8 @@ class RNN(_Recurrent):
         """
         x, h = self.recall(v)
         weight = self.parameters["weight_hh_l0"]
-        t = _BENDS[self.nonlinearity][1](h[1:])
+        _, slope = _BENDS[self.nonlinearity]
+        t = slope(h[1:])
         v_d, v_h = self._room("v_d", h, *t.shape), np.zeros_like(h[0])
         for step in reversed(range(len(t))):
             v_d[step] = (v[:, step] + v_h) * t[step]
