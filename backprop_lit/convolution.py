@@ -330,10 +330,10 @@ class Unflatten(Layer):
         """
         check_shape(self, "x", x)
         before, after = x.shape[:self.dim], x.shape[self.dim + 1:]
-        wanted = (*before, prod(self.unflattened_size), *after)
-        if x.ndim <= self.dim or x.shape != wanted:
-            raise ValueError(f"{self} wants x with {prod(self.unflattened_size)} "
-                             f"entries along axis {self.dim}, got {x.shape}")
+        entries = prod(self.unflattened_size)
+        if x.ndim <= self.dim or x.shape != (*before, entries, *after):
+            raise ValueError(f"{self} wants x with {entries} entries along "
+                             f"axis {self.dim}, got {x.shape}")
         return self.keep(
             x.reshape(*before, *self.unflattened_size, *after), x.shape)
 
