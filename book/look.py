@@ -147,6 +147,7 @@ def frame(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -> 
     order = [facts_of(app.env, root)] + [p for part in parts for p in part["pages"]]
     for known in order:
         known |= {"href": link(known["name"]), "here": known["name"] == page}
+        known["href"] = known["href"] or f"{page.rpartition('/')[2]}.html"
     for part in parts:
         part["here"] = any(known["here"] for known in part["pages"])
         part["open"] = part["here"] or page == root
