@@ -10,6 +10,7 @@ SITE := _build/html
 PORT ?= 8000
 MODULES := differences symbolic graph layer activations losses neurons network digits \
   descent optimizers initialization regularization normalization data training \
+  convolution recurrence attention policy \
   exercises figures
 READY := $(VENV)/.ready
 export PYTHONPATH := book

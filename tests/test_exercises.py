@@ -849,7 +849,7 @@ def test_the_routes_name_sections_that_exist():
     cells = json.loads((HERE / "00_how_to_read.ipynb").read_text())["cells"]
     text = "".join(next(c for c in cells if "routes" in "".join(c["source"]))["source"])
     routes = re.search(r"## (\w+) routes\n(.*)\n## ", text, re.DOTALL)
-    assert {"Three": 3, "Four": 4}[routes[1]] == len(
+    assert {"Four": 4, "Five": 5}[routes[1]] == len(
         re.findall(r"^\*\*", routes[2], re.M)
     )
     named = 0
@@ -864,9 +864,9 @@ def test_the_routes_name_sections_that_exist():
 def test_the_weeks_of_the_course_follow_one_another():
     cells = json.loads((HERE / "00_how_to_read.ipynb").read_text())["cells"]
     text = "\n".join("".join(c["source"]) for c in cells)
-    course = text[text.index("**Two semesters**") :].split("\n## ")[0]
+    course = text[text.index("**Three terms**") :].split("\n## ")[0]
     weeks = re.findall(r"^\| ([\d, ]+) \|", course, re.MULTILINE)
     numbers = [int(week) for row in weeks for week in row.split(",")]
-    assert numbers == list(range(1, 29))
+    assert numbers == list(range(1, 39))
     chapters = re.findall(r"\]\((\d\d)_", course)
-    assert chapters == [f"{k:02}" for k in range(1, 17)]
+    assert chapters == [f"{k:02}" for k in range(1, 21)]
