@@ -175,6 +175,44 @@ _names: dict[str, tuple[str, ...]] = {
         "LearningRateSearch",
         "learning_rate_search",
     ),
+    "convolution": (
+        "Conv2d",
+        "Unflatten",
+        "MaxPool2d",
+        "AvgPool2d",
+    ),
+    "recurrence": (
+        "RNN",
+        "LSTM",
+        "TimeDistributed",
+        "LastStep",
+        "load_text",
+        "split_text",
+        "Alphabet",
+        "text_windows",
+    ),
+    "attention": (
+        "Embedding",
+        "scaled_dot_product_attention",
+        "scaled_dot_product_attention_backward",
+        "causal_mask",
+        "padding_mask",
+        "MultiheadAttention",
+        "TransformerBlock",
+        "GPT",
+    ),
+    "policy": (
+        "PolicyGradientLoss",
+        "sample_actions",
+        "leave_one_out",
+        "returns_to_go",
+        "CartPole",
+        "Environment",
+        "Episodes",
+        "play_episodes",
+        "reinforce",
+        "GymnasiumEnvironment",
+    ),
 }
 
 TYPE_CHECKING = False
@@ -195,6 +233,10 @@ if TYPE_CHECKING:  # what the table says, for type checkers and editors
     from .normalization import *
     from .data import *
     from .training import *
+    from .convolution import *
+    from .recurrence import *
+    from .attention import *
+    from .policy import *
 _home = {name: module for module, names in _names.items() for name in names}
 __all__ = ["__version__", *_home]
 
