@@ -56,6 +56,7 @@ _names: dict[str, tuple[str, ...]] = {
         "VValues",
         "v_values",
         "draw",
+        "step_through",
         "count_paths",
         "weighted_sum",
     ),

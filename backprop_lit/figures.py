@@ -13,14 +13,14 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 # %% auto #0
 __all__ = ['FORWARD', 'BACKWARD', 'PARAMETER', 'LOSS', 'INK', 'MUTED', 'PAPER', 'LIGHT', 'DARK', 'Lines', 'Point', 'Words',
-           'contrast', 'Picture', 'plots', 'show', 'shades', 'Vertex', 'Arrow', 'drawing', 'network_diagram', 'diagram',
-           'Formula', 'typeset', 'Table', 'table']
+           'contrast', 'Picture', 'plots', 'show', 'shades', 'Frame', 'Touch', 'slider', 'Vertex', 'Arrow', 'Step',
+           'drawing', 'network_diagram', 'diagram', 'Formula', 'typeset', 'Table', 'table', 'sliding', 'Walk', 'walks']
 
 # %% ../nbs/99_figures.ipynb #e02f391d
 FORWARD = "#0072B2"
@@ -296,9 +296,12 @@ class Picture:
         )
 
     def _repr_html_(self) -> str:
+        return _tag("figure", self._inside(), class_="picture")
+
+    def _inside(self, panel: str = "") -> str:
         words = _mixed(self.caption, _math_html)
         caption = _tag("figcaption", words) if words else ""
-        return _tag("figure", _tag("div", self.svg) + caption, class_="picture")
+        return _tag("div", self.svg) + panel + caption
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.alt}"
@@ -395,6 +398,7 @@ def _stripped(svg: str) -> str:
     used = "|".join(re.findall(r'#([^")]+)[")]', body)) or "-"
     for pattern, replacement in (
         (r"<!--.*?-->|xlink:", ""),
+        (r'<g id="at ', '<g data-gid="at '),
         (rf' id="(?!(?:{used})")[^"]*"', ""),
         (r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1"),
         (r"font-family:[^;\"]*;? ?", ""),
@@ -455,6 +459,13 @@ def show(figure: Any, title: str, alt: str, caption: str = "") -> Picture:
         If a color is not in the palette, if an image of numbers is not drawn
         in `shades`, or if title or alt is missing.
     """
+    body, size, options = _drawn(figure)
+    return Picture(body, *size, title=title, alt=alt, caption=caption,
+                   **options)
+
+
+def _drawn(figure: Any) -> tuple[str, tuple[float, float], dict[str, Any]]:
+    """Return body, size, and the rest of what a picture of a figure wants."""
     for axes in figure.axes:
         if axes.get_legend():
             axes.get_legend().set_frame_on(False)
@@ -466,8 +477,8 @@ def show(figure: Any, title: str, alt: str, caption: str = "") -> Picture:
     sizes = [float(x) for x in re.findall(r"font-size: ([\d.]+)px", body)]
     width, height = figure.get_size_inches() * 72 * _POINT
     body = f'<g stroke-linejoin="round" transform="scale({_POINT})">{body}</g>'
-    return Picture(body, width, height, title=title, alt=alt, caption=caption,
-                   letters=min(sizes, default=0) * _POINT, cuts=_cuts(figure))
+    letters = min(sizes, default=0) * _POINT
+    return body, (width, height), {"letters": letters, "cuts": _cuts(figure)}
 
 # %% ../nbs/99_figures.ipynb #43908fdf
 def shades(color: str = INK, below: str | None = None) -> Any:
@@ -494,9 +505,144 @@ def shades(color: str = INK, below: str | None = None) -> Any:
         stops = [(0.0, to_rgba(below, 1.0)), (0.5, to_rgba(below, 0.0)), *stops]
     return LinearSegmentedColormap.from_list("shades", stops)
 
-# %% ../nbs/99_figures.ipynb #f2c4392b
+# %% ../nbs/99_figures.ipynb #5a41a46c
 Lines = str | Sequence[str]
 
+
+class Frame(NamedTuple):
+    """What one position of a picture to touch is called, and what it says.
+
+    Parameters
+    ----------
+    label : str
+        A few plain words, such as ``"r = 0.25"``.
+    words : str or sequence of str
+        One sentence per line; formulas between dollar signs are typeset.
+    colors : sequence of str, optional
+        A color of the palette per line.
+    """
+
+    label: str
+    words: Lines
+    colors: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        lines, body = _listed(self.words), ""
+        for line, color in itertools.zip_longest(
+                lines, self.colors[:len(lines)], fillvalue=INK):
+            style = {"style": f"color:{_variable(color, True)}"}
+            body += _tag("p", _mixed(line, _math_html),
+                         **({} if color == INK else style))
+        body = body.replace("\u2009", "\u202f")  # a product is not broken
+        return _tag("li", body, data_label=html.escape(self.label))
+
+
+def _listed(lines: Lines) -> list[str]:
+    return [lines] if isinstance(lines, str) else list(lines)
+
+
+def _only(body: str, frames: Iterable[int], home: int) -> str:
+    """Mark a part that is seen in some frames; the picture itself is `home`."""
+    frames = list(frames)
+    hidden = {} if home in frames else {"visibility": "hidden"}
+    return _tag("g", body, data_at=" ".join(map(str, frames)), **hidden)
+
+# %% ../nbs/99_figures.ipynb #385c7129
+def _sources() -> str:
+    from importlib.resources import files
+
+    assets = files("backprop_lit").joinpath("assets")
+    return "".join(
+        _tag(name, assets.joinpath(file).read_text("utf8"), class_="touch-source")
+        for name, file in (("style", "touch.css"), ("script", "touch.js")))
+
+
+class Touch(Picture):
+    """A picture with frames that a reader goes through by hand.
+
+    Parameters
+    ----------
+    body, width, height
+        As for `Picture`.
+    frames : sequence of Frame
+        What each position says, in their order.
+    name : str
+        What the slider moves, such as ``"learning rate"``.
+    kind : {"slider", "steps", "walks"}
+        Which controls it gets.
+    start : int
+        The frame to begin with.
+    data : str, optional
+        JSON for the script.
+    **words
+        As for `Picture`: `title`, `alt`, `caption`, `letters`, `cuts`.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, no name, or no frame `start`.
+    """
+
+    def __init__(self, body: str, width: float, height: float, *,
+                 frames: Sequence[Frame], name: str, kind: str = "slider",
+                 start: int = 0, data: str = "", **words: Any) -> None:
+        super().__init__(body, width, height, **words)
+        if not name.strip() or not 0 <= start < len(frames):
+            raise ValueError(
+                "a picture to touch wants a name and frames to start from, "
+                f"got {name!r} and frame {start} of {len(frames)}")
+        self.frames, self.name, self.kind = list(frames), name, kind
+        self.start, self.data = start, data
+
+    def _repr_html_(self) -> str:
+        rows = "".join(frame._repr_html_() for frame in self.frames)
+        fold = _tag("summary", "All of it in words")
+        panel = _tag("details", fold + _tag("ol", rows, start="0"))
+        if self.data:
+            panel += _tag("script", self.data, type="application/json")
+        return _tag("figure", self._inside(panel) + _sources(),
+                    class_="picture touch", data_kind=self.kind,
+                    data_start=self.start, data_title=html.escape(self.title),
+                    data_name=html.escape(self.name))
+
+# %% ../nbs/99_figures.ipynb #d967daf7
+def slider(figure: Any, name: str, frames: Sequence[Frame], *, title: str,
+           alt: str, caption: str = "", home: int = 0) -> Touch:
+    """Return a matplotlib figure whose artists follow a slider.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        As for `show`; an artist with the gid ``"at 3 4"`` is seen in the
+        frames 3 and 4 only.
+    name : str
+        What the slider moves.
+    frames : sequence of Frame
+        What each of its positions says.
+    title, alt, caption : str
+        As for `show`.
+    home : int
+        The frame to begin with; without a script, the only one.
+
+    Returns
+    -------
+    Touch
+
+    Raises
+    ------
+    ValueError
+        As for `show`, or if there is no frame `home`.
+    """
+    body, size, options = _drawn(figure)
+
+    def mark(match: re.Match[str]) -> str:
+        return _only("", map(int, match[1].split()), home).removesuffix("</g>")
+
+    body = re.sub(r'<g data-gid="at ([\d ]+)">', mark, body)
+    return Touch(body, *size, frames=frames, name=name, start=home, title=title,
+                 alt=alt, caption=caption, **options)
+
+# %% ../nbs/99_figures.ipynb #f2c4392b
 _LINE = 19.0  # from one line of a card to the next
 _RADIUS = 21.0
 # Breadth of letters in ems, roughly, for the fonts of the formulas.
@@ -582,18 +728,26 @@ class Vertex(NamedTuple):
         lift = min(max(slope, -0.4 * high), 0.4 * high)
         return self.x + math.copysign(wide, dx), self.y + lift
 
-    def svg(self) -> str:
-        """Return its outline and its words."""
-        (wide, high), rows = self.extent(), self.rows()
-        top = self.y - (len(rows) - 1) * _LINE / 2 + 5.5
-        words = "".join(_words(self.x, top + k * _LINE, *row)
-                        for k, row in enumerate(rows))
+    def outline(self, color: str = "", width: float = 1.4) -> str:
+        """Return its card or circle; nothing for one that is plain."""
+        wide, high = self.extent()
         if self.kind == "plain":
-            return words
+            return ""
         corner = _RADIUS if wide == high == _RADIUS else 8.0
         return _tag("rect", x=self.x - wide, y=self.y - high, width=2 * wide,
-                    height=2 * high, rx=corner, fill=PAPER, stroke=self.color,
-                    stroke_width=1.4) + words
+                    height=2 * high, rx=corner, fill=PAPER,
+                    stroke=color or self.color, stroke_width=width)
+
+    def words(self) -> list[str]:
+        """Return each of its lines, set in its place."""
+        rows = self.rows()
+        top = self.y - (len(rows) - 1) * _LINE / 2 + 5.5
+        return [_words(self.x, top + k * _LINE, *row)
+                for k, row in enumerate(rows)]
+
+    def svg(self) -> str:
+        """Return its outline and its words."""
+        return self.outline() + "".join(self.words())
 
 # %% ../nbs/99_figures.ipynb #c3b6379b
 Point = tuple[float, float]
@@ -698,9 +852,133 @@ def _route(arrow: Arrow, places: Mapping[str, Vertex]) -> _Curve:
     clear = (c for c in curves if not any(_hits(c, v) for v in others))
     return next(clear, curves[0])
 
+# %% ../nbs/99_figures.ipynb #a1ac8078
+class Step(NamedTuple):
+    """One step of a computation in a drawing.
+
+    Parameters
+    ----------
+    vertex : str
+        Name of the vertex whose turn it is.
+    way : {"forward", "backward"}
+        Along the arrows or against them, in the color of that name.
+    words : str or sequence of str
+        What is computed; formulas between dollar signs are typeset.
+    shows : mapping of str to str or sequence of str
+        From vertex to the formulas that stand on its card from this step on,
+        in the place of those that another step of this way has put there.
+    reads : sequence of (str, str)
+        The arrows (tail, head) that light up.
+    gradient : str or sequence of str
+        More words, in the color of parameters.
+    """
+
+    vertex: str
+    way: str
+    words: Lines
+    shows: Mapping[str, Lines] = {}
+    reads: Sequence[tuple[str, str]] = ()
+    gradient: Lines = ()
+
+
+_WAYS = {"forward": FORWARD, "backward": BACKWARD}
+
+
+def _versions(vertex: Vertex, way: str,
+              steps: Sequence[Step]) -> list[tuple[range, list[str]]]:
+    """Return what a card shows in which frames; frame 0 is before step 1."""
+    turns = [k for k, step in enumerate(steps, start=1)
+             if step.way == way and vertex.name in step.shows]
+    ends = [*turns[1:], len(steps) + 2]
+    return [(range(k, end), _listed(steps[k - 1].shows[vertex.name]))
+            for k, end in zip(turns, ends, strict=False)]
+
+
+def _widest(vertex: Vertex, steps: Sequence[Step]) -> Vertex:
+    """Give a card the lines that take most room, so that it need not grow."""
+    for way in _WAYS:
+        versions = [lines for _, lines in _versions(vertex, way, steps)]
+        rows = itertools.zip_longest(*versions, fillvalue="")
+        lines = [max(row, key=lambda x: _breadth(x, 15)) for row in rows]
+        if versions:
+            vertex = vertex._replace(**cast(Any, {way: lines}))
+    return vertex
+
+
+def _card(vertex: Vertex, steps: Sequence[Step]) -> str:
+    """Draw a vertex, with a border when it is its turn."""
+    home, words, rows = len(steps) + 1, vertex.words(), _rows(vertex)
+    outlines = [vertex.outline()]
+    lines = words[:rows["forward"].start]
+    for way, color in _WAYS.items():
+        turns = [k for k, step in enumerate(steps, start=1)
+                 if (step.vertex, step.way) == (vertex.name, way)]
+        outlines += [_only(vertex.outline(color, 3.0), [k], home)
+                     for k in turns]
+        lines += [_only("".join(_variant(vertex, way, said).words()[rows[way]]),
+                        frames, home)
+                  for frames, said in _versions(vertex, way, steps)
+                  ] or words[rows[way]]
+    return "".join(outlines + lines)
+
+
+def _rows(vertex: Vertex) -> dict[str, slice]:
+    """Return where the lines of each way stand among all of a card."""
+    last = len(vertex.rows())
+    first = last - len(_listed(vertex.backward or ()))
+    middle = first - len(_listed(vertex.forward or ()))
+    return {"forward": slice(middle, first), "backward": slice(first, last)}
+
+
+def _variant(vertex: Vertex, way: str, lines: list[str]) -> Vertex:
+    room = len(_listed(getattr(vertex, way)))
+    lines = [*lines, *[""] * room][:room]
+    return vertex._replace(**cast(Any, {way: lines}))
+
+
+def _line(arrow: Arrow, curve: _Curve, steps: Sequence[Step]) -> str:
+    """Draw an arrow, wide and colored where a step reads it."""
+    home, parts, quiet = len(steps) + 1, [], set(range(len(steps) + 2))
+    for way, course in (("forward", curve), ("backward", curve[::-1])):
+        frames = [k for k, step in enumerate(steps, start=1)
+                  if step.way == way and arrow[:2] in step.reads]
+        lit = arrow._replace(color=_WAYS[way], wide=True)
+        parts += [_only(lit.svg(course), frames, home)] if frames else []
+        quiet -= set(frames)
+    own = arrow.svg(curve)
+    return "".join([_only(own, sorted(quiet), home) if parts else own, *parts])
+
+
+def _kind(steps: Sequence[Step], places: Mapping[str, Vertex],
+          arrows: Iterable[Arrow]) -> tuple[Any, dict[str, Any]]:
+    """Return which class a drawing is, and what that wants besides."""
+    edges = {arrow[:2] for arrow in arrows}
+    for step in steps:
+        if ({step.vertex, *step.shows} - set(places) or step.way not in _WAYS
+                or set(step.reads) - edges):
+            raise ValueError("a step wants vertices and arrows of the drawing, "
+                             f"forward or backward, got {step}")
+    if not steps:
+        return Picture, {}
+    frames = [Frame("before the first step", _BEFORE)]
+    for k, step in enumerate(steps, start=1):
+        lines, more = _listed(step.words), _listed(step.gradient)
+        whose = places[step.vertex].label or step.vertex
+        words = [f"Step {k} of {len(steps)}, {step.way}: ${whose}$", *lines,
+                 *more]
+        colors = [MUTED, *[_WAYS[step.way]] * len(lines),
+                  *[PARAMETER] * len(more)]
+        frames.append(Frame(f"step {k} of {len(steps)}", words, colors))
+    return Touch, {"frames": frames, "name": "step", "kind": "steps"}
+
+
+_BEFORE = ("Nothing is computed yet. Take a step: with the buttons, with the "
+           "arrow keys, or by a tap on the picture.")
+
 # %% ../nbs/99_figures.ipynb #87805c6e
 def drawing(vertices: Iterable[Vertex], arrows: Iterable[Arrow], *, title: str,
-            alt: str, caption: str = "") -> Picture:
+            alt: str, caption: str = "",
+            steps: Sequence[Step] = ()) -> Picture:
     """Draw vertices and arrows, each where it says.
 
     Parameters
@@ -711,29 +989,33 @@ def drawing(vertices: Iterable[Vertex], arrows: Iterable[Arrow], *, title: str,
         Between named vertices.
     title, alt, caption : str
         As for `show`.
+    steps : sequence of Step, optional
+        What a reader may step through; the picture itself shows the end.
 
     Returns
     -------
     Picture
+        With steps, a `Touch`.
 
     Raises
     ------
     ValueError
-        If two vertices share a name, or an arrow names none.
+        If two vertices share a name, or an arrow or a step names none.
     """
-    vertices, arrows = list(vertices), list(arrows)
+    vertices, arrows = [_widest(v, steps) for v in vertices], list(arrows)
     places = _places(vertices, arrows)
     routes = [(arrow, _route(arrow, places)) for arrow in arrows]
     labels = _labels(routes, vertices)
     left, top, right, bottom = _frame(vertices, routes, labels)
-    parts = [arrow.svg(curve) for arrow, curve in routes]
+    parts = [_line(arrow, curve, steps) for arrow, curve in routes]
     parts += [_gap(*place, arrow.label) for place, arrow in labels]
-    parts += [vertex.svg() for vertex in vertices]
+    parts += [_card(vertex, steps) for vertex in vertices]
     parts += [_words(x, y + 5, arrow.label, 15.0, arrow.shade())
               for (x, y), arrow in labels]
     body = _tag("g", "".join(parts), transform=f"translate({-left} {-top})")
-    return Picture(body, right - left, bottom - top, letters=13.0,
-                   title=title, alt=alt, caption=caption)
+    kind, frames = _kind(steps, places, arrows)
+    return kind(body, right - left, bottom - top, letters=13.0, title=title,
+                alt=alt, caption=caption, **frames)
 
 
 def _places(vertices: list[Vertex], arrows: list[Arrow]) -> dict[str, Vertex]:
@@ -788,7 +1070,8 @@ def _frame(vertices: list[Vertex], routes: list[tuple[Arrow, _Curve]],
 Words = Mapping[str, Lines] | None
 
 
-def _cards(names: Iterable[str], colors: Mapping[Any, str], *,
+def _cards(names: Iterable[str], colors: Mapping[Any, str],
+           steps: Sequence[Step] = (), *,
            labels: Mapping[str, str] | None = None, forward: Words = None,
            backward: Words = None, biases: Words = None) -> dict[str, Vertex]:
     names = list(names)
@@ -799,10 +1082,10 @@ def _cards(names: Iterable[str], colors: Mapping[Any, str], *,
             if name not in names:
                 raise ValueError(f"a label wants one of {names}, got {name!r}")
     return {
-        name: Vertex(name, 0, 0, (labels or {}).get(name, name),
-                     (forward or {}).get(name, ()),
-                     (backward or {}).get(name, ()), colors.get(name, INK),
-                     "", (biases or {}).get(name, ()))
+        name: _widest(Vertex(
+            name, 0, 0, (labels or {}).get(name, name),
+            (forward or {}).get(name, ()), (backward or {}).get(name, ()),
+            colors.get(name, INK), "", (biases or {}).get(name, ())), steps)
         for name in names
     }
 
@@ -844,7 +1127,7 @@ def network_diagram(
     edges: Iterable[tuple[str, str]] | None = None,
     paths: Sequence[Sequence[str]] = (), loss: str | None = None,
     headings: Sequence[str] = (), gap: float | None = None,
-    mirrored: bool = False,
+    mirrored: bool = False, steps: Sequence[Step] = (),
     **words: Any,
 ) -> Picture:
     """Draw a feed-forward network, one column of neurons per layer.
@@ -868,7 +1151,10 @@ def network_diagram(
     gap : float, optional
         From one column to the next, in pixels; default: room for the labels.
     mirrored : bool
-        Draw the backward pass too, reflected in the last column.
+        Draw the backward pass too, reflected in the last column; not with
+        steps, where it takes place on the same cards.
+    steps : sequence of Step, optional
+        As for `drawing`.
     **words
         Each a mapping from name to formula: `labels`; `forward`, `backward`
         and `biases` may have several formulas for a name.
@@ -885,15 +1171,16 @@ def network_diagram(
     """
     columns = [list(column) for column in columns]
     colors = {loss: LOSS} if loss else {}
-    cards = _cards(itertools.chain(*columns), colors, **words)
+    cards = _cards(itertools.chain(*columns), colors, steps, **words)
     pairs = itertools.chain(*(itertools.product(*two)
                               for two in itertools.pairwise(columns)))
     arrows = _weighted(pairs if edges is None else edges, weights or {}, paths)
     vertices = _columns(columns, cards, gap or _room(arrows))
-    if mirrored:
+    if mirrored and not steps:
         vertices, arrows = _mirrored(vertices, arrows)
     vertices += _headings(vertices, headings)
-    return drawing(vertices, arrows, title=title, alt=alt, caption=caption)
+    return drawing(vertices, arrows, title=title, alt=alt, caption=caption,
+                   steps=steps)
 
 
 def _weighted(edges: Iterable[tuple[str, str]],
@@ -979,7 +1266,7 @@ def diagram(
     places: Mapping[str, tuple[float, float]] | None = None,
     paths: Sequence[Sequence[str]] = (),
     colors: Mapping[str, str] | None = None, gap: float | None = None,
-    **words: Any,
+    steps: Sequence[Step] = (), **words: Any,
 ) -> Picture:
     """Draw a graph without cycles, from left to right.
 
@@ -1001,6 +1288,8 @@ def diagram(
         From name to the color of its outline.
     gap : float, optional
         From one column to the next, in pixels; default: room for the labels.
+    steps : sequence of Step, optional
+        As for `drawing`.
     **words
         As for `network_diagram`: `labels`, `forward`, `backward`, `biases`.
 
@@ -1017,13 +1306,15 @@ def diagram(
     edges = [tuple(edge) for edge in edges]
     ends = itertools.chain(*(edge[:2] for edge in edges))
     names = list(dict.fromkeys([*nodes, *ends]))
-    cards, arrows = _cards(names, colors or {}, **words), _fan(edges, paths)
+    cards = _cards(names, colors or {}, steps, **words)
+    arrows = _fan(edges, paths)
     gap = gap or _room(arrows)
     if places is None:
         vertices = _columns(_layers(names, edges), cards, gap)
     else:
         vertices = _grid(cards, places, gap)
-    return drawing(vertices, arrows, title=title, alt=alt, caption=caption)
+    return drawing(vertices, arrows, title=title, alt=alt, caption=caption,
+                   steps=steps)
 
 
 def _grid(cards: Mapping[str, Vertex], places: Mapping[str, Point],
@@ -1237,3 +1528,224 @@ def table(rows: Iterable[Iterable[Any]], header: Sequence[str],
             raise ValueError(f"table wants {len(header)} entries in {name}, "
                              f"got {size}")
     return Table(cells, list(header), caption, colors)
+
+# %% ../nbs/99_figures.ipynb #a178e0a1
+_CELL = 34.0  # side of one number in a grid
+
+
+def _grid_of(values: np.ndarray[Any, Any], left: float, top: float,
+             color: str = MUTED, ink: str = INK,
+             frames: Mapping[tuple[int, ...], range] | None = None,
+             home: int = 0) -> str:
+    """Draw a grid of numbers, each seen in its frames only."""
+    body = ""
+    for place, value in np.ndenumerate(values):
+        x, y = left + _CELL * place[1], top + _CELL * place[0]
+        body += _tag("rect", x=x, y=y, width=_CELL, height=_CELL,
+                     fill="none", stroke=color, stroke_width=0.7)
+        text = _words(x + _CELL / 2, y + _CELL / 2 + 5, _cell(value, 3), 13.0,
+                      ink)
+        body += _only(text, frames[place], home) if frames else text
+    return body
+
+
+def _window(place: tuple[int, ...], shape: tuple[int, ...], left: float,
+            top: float, color: str) -> str:
+    return _tag("rect", x=left + _CELL * place[1], y=top + _CELL * place[0],
+                width=_CELL * shape[1], height=_CELL * shape[0], fill="none",
+                stroke=color, stroke_width=3.5)
+
+
+def _products(patch: np.ndarray[Any, Any], kernel: np.ndarray[Any, Any],
+              bias: float, result: float) -> str:
+    """Write the sum of one place, after a look at it."""
+    if not np.isclose((patch * kernel).sum() + bias, result):
+        raise ValueError(f"sliding wants sums of products, got {result} for "
+                         f"{(patch * kernel).sum() + bias}")
+    terms = []
+    for a, w in zip(patch.ravel(), kernel.ravel(), strict=True):
+        weight = _cell(float(w), 3)
+        weight = f"({weight})" if weight.startswith("−") else weight
+        terms.append(f"{_cell(float(a), 3)} · {weight}")
+    terms += [_cell(float(bias), 3)] if bias else []
+    total = " + ".join(terms).replace("+ −", "− ")
+    return f"${total} = {_cell(float(result), 3)}$"
+
+# %% ../nbs/99_figures.ipynb #5546df7d
+def sliding(image: Any, kernel: Any, result: Any, *, title: str, alt: str,
+            caption: str = "", stride: int = 1, bias: float = 0.0) -> Touch:
+    """Draw a kernel that slides over an image, place by place.
+
+    Parameters
+    ----------
+    image : array, shape (height, width)
+        With its padding, if it has one.
+    kernel : array, shape (rows, columns)
+        The weights.
+    result : array
+        What the convolution handed on, one number per place.
+    title, alt, caption : str
+        As for `show`.
+    stride : int
+        From one place to the next.
+    bias : float
+        Added at each place.
+
+    Returns
+    -------
+    Touch
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, or a number of the result is not
+        the sum of the products under the kernel.
+    """
+    image, kernel, result = map(np.asarray, (image, kernel, result))
+    windows = np.lib.stride_tricks.sliding_window_view(image, kernel.shape)
+    patches = windows[::stride, ::stride]
+    if patches.shape[:2] != result.shape:
+        raise ValueError(f"sliding wants a result of shape {patches.shape[:2]}, "
+                         f"got {result.shape}")
+    frames = [Frame("before the first step", _BEFORE)]
+    for place in np.ndindex(result.shape):
+        said = f"row {place[0] + 1}, column {place[1] + 1}"
+        words = _products(patches[place], kernel, bias, result[place])
+        frames.append(Frame(said, [said.capitalize(), words],
+                            [MUTED, FORWARD]))
+    body, width, height = _sliding_body(image, kernel, result, stride)
+    return Touch(body, width, height, frames=frames, name="place", kind="steps",
+                 title=title, alt=alt, caption=caption)
+
+
+def _sliding_body(image: np.ndarray[Any, Any], kernel: np.ndarray[Any, Any],
+                  result: np.ndarray[Any, Any],
+                  stride: int) -> tuple[str, float, float]:
+    """Return the three grids with their windows, and the size of it all."""
+    home, shapes = result.size + 1, [a.shape for a in (image, kernel, result)]
+    lefts = 2 + np.cumsum([0, *(_CELL * shape[1] + 26 for shape in shapes)])
+    high = max(shape[0] for shape in shapes) * _CELL
+    tops = [26 + (high - _CELL * shape[0]) / 2 for shape in shapes]
+    seen = {place: range(k, home + 1)
+            for k, place in enumerate(np.ndindex(result.shape), start=1)}
+    body = (_grid_of(image, lefts[0], tops[0])
+            + _grid_of(kernel, lefts[1], tops[1], PARAMETER, PARAMETER)
+            + _grid_of(result, lefts[2], tops[2], MUTED, FORWARD, seen, home))
+    for place, (k, *_) in seen.items():
+        at = (place[0] * stride, place[1] * stride)
+        body += _only(_window(at, kernel.shape, lefts[0], tops[0], PARAMETER)
+                      + _window(place, (1, 1), lefts[2], tops[2], FORWARD),
+                      [k], home)
+    return body, float(lefts[3]) - 24, high + 28
+
+# %% ../nbs/99_figures.ipynb #08a62701
+class Walk(NamedTuple):
+    """One optimizer on a surface.
+
+    Parameters
+    ----------
+    path : array, shape (steps + 1, 2)
+        Where it went from the start that all share.
+    color : str
+        A color of the palette.
+    rule : {"SGD", "Adam"}
+        What to do from other starts.
+    settings : mapping
+        `lr`, and `momentum` or `betas` and `eps`: PyTorch's names.
+    """
+
+    path: Any
+    color: str
+    rule: str
+    settings: Mapping[str, Any]
+
+
+def walks(figure: Any, axes: Any, surface: Mapping[tuple[int, int], float],
+          paths: Mapping[str, Walk], *, title: str, alt: str,
+          caption: str = "", lost: float = 1e6) -> Touch:
+    """Return a map of a surface on which a reader chooses the start.
+
+    Parameters
+    ----------
+    figure, axes
+        A matplotlib figure, and the axes with the level lines.
+    surface : mapping
+        From the powers (i, j) to the coefficient of θ₁ⁱ θ₂ʲ.
+    paths : mapping of str to Walk
+        By name; from one start, of one length.
+    title, alt, caption : str
+        As for `show`.
+    lost : float
+        A walk ends where the loss is larger.
+
+    Returns
+    -------
+    Touch
+
+    Raises
+    ------
+    ValueError
+        As for `show`, or if the paths do not begin at one place.
+    """
+    starts = {(float(walk.path[0][0]), float(walk.path[0][1]))
+              for walk in paths.values()}
+    if len(starts) != 1:
+        raise ValueError(f"walks wants one start, got {sorted(starts)}")
+    body, size, options = _drawn(figure)
+    plane = _plane(axes)
+    body = (body.removesuffix("</g>") + _moving(axes, plane, paths, *starts)
+            + "</g>")
+    data = _walk_data(axes, plane, surface, paths, lost)
+    frames = [Frame("the start", "Without a script the start stays where it "
+                    "is; the caption and the text say what came of it.")]
+    return Touch(body, *size, frames=frames, name="start", kind="walks",
+                 data=data, title=title, alt=alt, caption=caption,
+                 **options | {"cuts": ()})
+
+
+def _plane(axes: Any) -> tuple[float, float, float, float]:
+    """Return what turns θ₁ and θ₂ into places: x₀ + x₁ θ₁ and y₀ + y₁ θ₂."""
+    high = axes.figure.get_size_inches()[1] * 72
+    zero, one = axes.transData.transform([(0, 0), (1, 1)])
+    (x, y), (dx, dy) = zero, one - zero
+    return float(x), float(dx), float(high - y), float(-dy)
+
+
+def _moving(axes: Any, plane: tuple[float, ...], walks: Mapping[str, Walk],
+            start: tuple[float, float]) -> str:
+    x, dx, y, dy = plane
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    frame = _tag("rect", x=x + dx * left, y=y + dy * high,
+                 width=dx * (right - left), height=dy * (low - high))
+    body = _tag("clipPath", frame, id="walks")
+    spot = {"cx": x + dx * start[0], "cy": y + dy * start[1]}
+    for k, walk in enumerate(walks.values()):
+        places = np.array([x, y]) + np.asarray(walk.path) * [dx, dy]
+        points = "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
+        body += _tag("path", d=f"M{points}", fill="none", stroke=walk.color,
+                     stroke_width=1.2, data_walk=k)
+        body += _tag("circle", cx=float(places[-1, 0]), data_end=k, r=3.5,
+                     cy=float(places[-1, 1]), fill=walk.color)
+    body += _tag("circle", **spot, r=5, fill=PAPER, stroke=INK, data_handle="",
+                 stroke_width=1.6)
+    body += _tag("circle", **spot, r=16, fill="none", pointer_events="all",
+                 data_handle="")
+    return _tag("g", body, clip_path="url(#walks)", data_plane="")
+
+
+def _walk_data(axes: Any, plane: tuple[float, ...],
+               surface: Mapping[tuple[int, int], float],
+               walks: Mapping[str, Walk], lost: float) -> str:
+    import json
+
+    first = next(iter(walks.values())).path
+    return json.dumps({
+        "terms": [[float(c), *powers] for powers, c in surface.items()],
+        "rules": {name: {"rule": walk.rule, **walk.settings}
+                  for name, walk in walks.items()},
+        "colors": [_variable(walk.color, True) for walk in walks.values()],
+        "start": [float(q) for q in first[0]], "steps": len(first) - 1,
+        "plane": plane, "lost": lost,
+        "limits": [list(map(float, axes.get_xlim())),
+                   list(map(float, axes.get_ylim()))],
+    })

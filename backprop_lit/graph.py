@@ -16,7 +16,7 @@ import numpy as np
 # %% auto #0
 __all__ = ['add', 'subtract', 'multiply', 'divide', 'power', 'maximum', 'minimum', 'negative', 'exp', 'log', 'sqrt', 'sin', 'cos',
            'tanh', 'sigmoid', 'relu', 'absolute', 'RULES', 'Node', 'Rule', 'topological_order', 'replay', 'sweep',
-           'VValues', 'v_values', 'draw', 'count_paths', 'weighted_sum']
+           'VValues', 'v_values', 'draw', 'step_through', 'count_paths', 'weighted_sum']
 
 # %% ../nbs/03_graph.ipynb #4943e3e9
 class Node:
@@ -413,17 +413,110 @@ def draw(result: Node, /, caption: str = "", **names: Node) -> Any:
     """
     from backprop_lit.figures import diagram
 
-    keys = {node: str(k) for k, node in enumerate(topological_order(result))}
-    edges = [(keys[x], keys[node], _short(slope)) for node in keys
-             for x, slope in zip(node.inputs, node.slopes, strict=True)]
-    name_of = {node: name for name, node in names.items()}
-    labels = {key: _step(node, name_of) for node, key in keys.items()}
+    keys, labels, edges = _parts(result, names)
     values = {key: _short(node.value) for node, key in keys.items()}
     v = {keys[node]: f"v = {_short(q)}" for node, q in v_values(result).items()}
     said = [f"{labels[k]} has the value {values[k]} and {v[k]}" for k in values]
     return diagram(
         edges, nodes=list(labels), labels=labels, forward=values, backward=v,
         title="A computation graph", alt="; ".join(said) + ".", caption=caption,
+    )
+
+
+def _parts(result: Node, names: Mapping[str, Node]) -> tuple[Any, Any, Any]:
+    """Return a key for every node, the labels by key, and the edges."""
+    keys = {node: str(k) for k, node in enumerate(topological_order(result))}
+    edges = [(keys[x], keys[node], _short(slope)) for node in keys
+             for x, slope in zip(node.inputs, node.slopes, strict=True)]
+    name_of = {node: name for name, node in names.items()}
+    labels = {key: _step(node, name_of) for node, key in keys.items()}
+    return keys, labels, edges
+
+# %% ../nbs/03_graph.ipynb #b08560b3
+def _signed(number: Any) -> str:
+    text = _short(number)
+    return f"({text})" if text.startswith("-") else text
+
+
+def _steps_forward(keys: Mapping[Node, str], labels: Mapping[str, str]) -> Any:
+    from backprop_lit.figures import Step
+
+    for node in keys:
+        if node.inputs:
+            numbers = {x: _signed(x.value) for x in node.inputs}
+            key, value = keys[node], _short(node.value)
+            words = f"${labels[key]} = {_step(node, numbers)} = {value}$"
+            reads = [(keys[x], key) for x in node.inputs]
+            yield Step(key, "forward", words, {key: value}, reads)
+
+
+def _steps_backward(keys: Mapping[Node, str], labels: Mapping[str, str]) -> Any:
+    """Sweep as `sweep` does, and stop at each node to write it down."""
+    from backprop_lit.figures import Step
+
+    *_, result = keys
+    v = dict.fromkeys(keys, 0) | {result: 1}
+    waiting = [x for node in keys for x in node.inputs]
+    words = ["$v_{" + _name(result, keys, labels) + "} = 1$"]
+    shows = {keys[result]: "v = 1"}
+    for node in [node for node in reversed([*keys]) if node.inputs]:
+        for x, slope in zip(node.inputs, node.slopes, strict=True):
+            waiting.remove(x)
+            words.append(_handed(_name(x, keys, labels), v[x], v[node], slope))
+            v[x] += v[node] * slope
+            shows[keys[x]] = f"v = {_short(v[x])}" + " + …" * (x in waiting)
+        reads = [(keys[x], keys[node]) for x in node.inputs]
+        yield Step(keys[node], "backward", words, shows, reads)
+        words, shows = [], {}
+
+
+def _handed(name: str, old: Any, v: Any, slope: Any) -> str:
+    """Write what is added to a v."""
+    new = _short(old + v * slope)
+    return (f"$v_{{{name}}} = {_short(old)} + {_signed(v)} · {_signed(slope)} "
+            f"= {new}$")
+
+
+def _name(node: Node, keys: Mapping[Node, str],
+          labels: Mapping[str, str]) -> str:
+    return labels[keys[node]].partition(" = ")[0]
+
+
+def step_through(result: Node, /, caption: str = "", **names: Node) -> Any:
+    """Draw the graph of a node as a figure to be stepped through.
+
+    Forward, each step computes a node; backward, each step hands the v of a
+    node down its edges.
+
+    Parameters
+    ----------
+    result : Node
+        The result of a program.
+    caption : str, optional
+        A sentence below the picture.
+    **names : Node
+        What to call the nodes, as for `draw`.
+
+    Returns
+    -------
+    backprop_lit.figures.Touch
+        Shows itself in a notebook.
+
+    Notes
+    -----
+    Derived in chapter 3, *The sweep*.
+    """
+    from backprop_lit.figures import diagram
+
+    keys, labels, edges = _parts(result, names)
+    steps = [*_steps_forward(keys, labels), *_steps_backward(keys, labels)]
+    said = [f"{labels[keys[node]]}: value {_short(node.value)}, v {_short(q)}"
+            for node, q in v_values(result).items()]
+    return diagram(
+        edges, nodes=list(labels), labels=labels, steps=steps, caption=caption,
+        forward={keys[node]: _short(node.value)
+                 for node in keys if not node.inputs},
+        title="A computation graph, step by step", alt="; ".join(said) + ".",
     )
 
 # %% ../nbs/03_graph.ipynb #87404330

@@ -325,6 +325,7 @@ class Version(Directive):
 def setup(app: Sphinx) -> dict[str, Any]:
     prepare_katex()
     app.setup_extension("sphinxcontrib.katex")
+    app.setup_extension("touch")
     if os.environ.get("BOOK_URL"):
         app.setup_extension("sphinx_sitemap")
         app.setup_extension("sphinxext.opengraph")

@@ -119,7 +119,10 @@ def key(nb: nbformat.NotebookNode) -> str:
     files = [PACKAGE / f"{name}.py" for name in sorted(modules)]
     sources = [path.read_bytes() for path in files if path.exists()]
     if any(b"assets" in source for source in sources):
-        sources += [p.read_bytes() for p in sorted((PACKAGE / "assets").glob("*"))]
+        data = sorted((PACKAGE / "assets").glob("*"))
+        # Scripts and styles are put in place when a page is written.
+        data = [path for path in data if path.suffix not in {".css", ".js"}]
+        sources += [path.read_bytes() for path in data]
     sources += [(ROOT / "requirements.lock").read_bytes()]
     sources += [platform.python_version().encode()]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
