@@ -552,9 +552,10 @@ def _sources() -> str:
     from importlib.resources import files
 
     assets = files("backprop_lit").joinpath("assets")
-    return "".join(
-        _tag(name, assets.joinpath(file).read_text("utf8"), class_="touch-source")
-        for name, file in (("style", "touch.css"), ("script", "touch.js")))
+    texts = {name: assets.joinpath(file).read_text("utf8") for name, file in
+             (("style", "touch.css"), ("script", "touch.js"))}
+    return "".join(_tag(name, text, class_="touch-source")
+                   for name, text in texts.items())
 
 
 class Touch(Picture):
@@ -962,14 +963,17 @@ def _kind(steps: Sequence[Step], places: Mapping[str, Vertex],
         return Picture, {}
     frames = [Frame("before the first step", _BEFORE)]
     for k, step in enumerate(steps, start=1):
-        lines, more = _listed(step.words), _listed(step.gradient)
         whose = places[step.vertex].label or step.vertex
-        words = [f"Step {k} of {len(steps)}, {step.way}: ${whose}$", *lines,
-                 *more]
-        colors = [MUTED, *[_WAYS[step.way]] * len(lines),
-                  *[PARAMETER] * len(more)]
-        frames.append(Frame(f"step {k} of {len(steps)}", words, colors))
+        frames.append(_told(step, f"step {k} of {len(steps)}", whose))
     return Touch, {"frames": frames, "name": "step", "kind": "steps"}
+
+
+def _told(step: Step, label: str, whose: str) -> Frame:
+    lines, more = _listed(step.words), _listed(step.gradient)
+    heading = f"{label.capitalize()}, {step.way}: ${whose}$"
+    return Frame(label, [heading, *lines, *more],
+                 [MUTED, *[_WAYS[step.way]] * len(lines),
+                  *[PARAMETER] * len(more)])
 
 
 _BEFORE = ("Nothing is computed yet. Take a step: with the buttons, with the "
@@ -1691,13 +1695,14 @@ def walks(figure: Any, axes: Any, surface: Mapping[tuple[int, int], float],
               for walk in paths.values()}
     if len(starts) != 1:
         raise ValueError(f"walks wants one start, got {sorted(starts)}")
+    (start,) = starts
     body, size, options = _drawn(figure)
     plane = _plane(axes)
-    body = (body.removesuffix("</g>") + _moving(axes, plane, paths, *starts)
+    body = (body.removesuffix("</g>") + _moving(axes, plane, paths, start)
             + "</g>")
     data = _walk_data(axes, plane, surface, paths, lost)
-    frames = [Frame("the start", "Without a script the start stays where it "
-                    "is; the caption and the text say what came of it.")]
+    said = f"From ({start[0]:g}, {start[1]:g})".replace("-", "−")
+    frames = [Frame(said, [said, *_ends(surface, paths)])]
     return Touch(body, *size, frames=frames, name="start", kind="walks",
                  data=data, title=title, alt=alt, caption=caption,
                  **options | {"cuts": ()})
@@ -1711,26 +1716,44 @@ def _plane(axes: Any) -> tuple[float, float, float, float]:
     return float(x), float(dx), float(high - y), float(-dy)
 
 
-def _moving(axes: Any, plane: tuple[float, ...], walks: Mapping[str, Walk],
+def _moving(axes: Any, plane: tuple[float, ...], paths: Mapping[str, Walk],
             start: tuple[float, float]) -> str:
+    """Draw the paths, and the start that can be moved."""
     x, dx, y, dy = plane
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     frame = _tag("rect", x=x + dx * left, y=y + dy * high,
                  width=dx * (right - left), height=dy * (low - high))
     body = _tag("clipPath", frame, id="walks")
+    body += "".join(_trail(k, walk, plane)
+                    for k, walk in enumerate(paths.values()))
     spot = {"cx": x + dx * start[0], "cy": y + dy * start[1]}
-    for k, walk in enumerate(walks.values()):
-        places = np.array([x, y]) + np.asarray(walk.path) * [dx, dy]
-        points = "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
-        body += _tag("path", d=f"M{points}", fill="none", stroke=walk.color,
-                     stroke_width=1.2, data_walk=k)
-        body += _tag("circle", cx=float(places[-1, 0]), data_end=k, r=3.5,
-                     cy=float(places[-1, 1]), fill=walk.color)
     body += _tag("circle", **spot, r=5, fill=PAPER, stroke=INK, data_handle="",
                  stroke_width=1.6)
     body += _tag("circle", **spot, r=16, fill="none", pointer_events="all",
                  data_handle="")
     return _tag("g", body, clip_path="url(#walks)", data_plane="")
+
+
+def _trail(k: int, walk: Walk, plane: tuple[float, ...]) -> str:
+    x, dx, y, dy = plane
+    places = np.array([x, y]) + np.asarray(walk.path) * [dx, dy]
+    points = "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
+    end = {"cx": float(places[-1, 0]), "cy": float(places[-1, 1])}
+    return _tag("path", d=f"M{points}", fill="none", stroke=walk.color,
+                stroke_width=1.2, data_walk=k) + _tag(
+                    "circle", **end, data_end=k, r=3.5, fill=walk.color)
+
+
+def _ends(surface: Mapping[tuple[int, int], float],
+          paths: Mapping[str, Walk]) -> list[str]:
+    """Say what the loss is at the end of each path."""
+    lines = []
+    for name, walk in paths.items():
+        x, y = (float(q) for q in walk.path[-1])
+        e = sum(c * x**i * y**j for (i, j), c in surface.items())
+        lines.append(f"{name}: loss {_cell(float(e), 2)} "
+                     f"after {len(walk.path) - 1} steps")
+    return lines
 
 
 def _walk_data(axes: Any, plane: tuple[float, ...],

@@ -21,8 +21,12 @@ from backprop_lit.figures import (
     MUTED,
     PARAMETER,
     Arrow,
+    Frame,
     Picture,
+    Step,
+    Touch,
     Vertex,
+    Walk,
     contrast,
     diagram,
     drawing,
@@ -30,8 +34,11 @@ from backprop_lit.figures import (
     plots,
     shades,
     show,
+    slider,
+    sliding,
     table,
     typeset,
+    walks,
 )
 
 SAID = {"title": "A title", "alt": "What there is to see."}
@@ -77,7 +84,40 @@ def graph():
     return diagram(edges, colors={"c": LOSS}, forward={"a": "3"}, **SAID)
 
 
-MAKERS = (curves, pixels, network, graph)
+STEPS = [
+    Step("b", "forward", "$b = 3 + 3$", {"b": "6"}, [("a", "b")]),
+    Step("b", "backward", "$v_b = 1$", {"b": "v = 1", "a": "v = 1 + …"}, [("a", "b")]),
+    Step("a", "backward", "$v_a = 2$", {"a": "v = 2"}, (), "$g = 2$"),
+]
+
+
+def stepped(steps=STEPS):
+    return diagram([("a", "b"), ("a", "b")], forward={"a": "3"}, steps=steps, **SAID)
+
+
+def slid():
+    fig, ax = plots()
+    for k in range(3):
+        ax.plot([0, 1], [0, k], marker="o", gid=f"at {k}")
+    frames = [Frame(f"slope {k}", f"slope ${k}$") for k in range(3)]
+    return slider(fig, "slope", frames, home=1, **SAID)
+
+
+def convolved():
+    return sliding(np.eye(3), [[1, -1]], [[1, 0], [-1, 1], [0, -1]], **SAID)
+
+
+def walked(start=(1, 1)):
+    fig, ax = plots()
+    ax.set(xlim=(-1, 2), ylim=(-1, 2))
+    paths = {
+        "one": Walk([(1, 1), (0.5, 1)], FORWARD, "SGD", {"lr": 0.25}),
+        "two": Walk([start, (0, 1)], BACKWARD, "SGD", {"lr": 0.5}),
+    }
+    return walks(fig, ax, {(2, 0): 1}, paths, **SAID)
+
+
+MAKERS = (curves, pixels, network, graph, stepped, slid, convolved, walked)
 named = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 
 
@@ -279,6 +319,79 @@ def test_a_table_is_read_by_its_headings():
     ]
 
 
+def seen(touch, frame):
+    """What the static picture shows, or what a frame shows: its texts in order."""
+    found = []
+
+    def walk(node, hidden):
+        at = node.get("data-at")
+        if at is not None:
+            home = node.get("visibility") == "hidden"
+            hidden = hidden or (
+                home if frame is None else frame not in map(int, at.split())
+            )
+        if node.tag == "text" and not hidden:
+            found.append("".join(node.itertext()).replace("\u200b", ""))
+        for child in node:
+            walk(child, hidden)
+
+    walk(parts(touch)[0], False)
+    return found
+
+
+def test_steps_put_numbers_on_cards_and_the_picture_itself_shows_the_end():
+    touch = stepped()
+    assert isinstance(touch, Touch)
+    shown = [sorted(seen(touch, k)) for k in range(4)]
+    assert shown[0] == ["3", "a", "b"]
+    assert shown[1] == ["3", "6", "a", "b"]
+    assert shown[2] == ["3", "6", "a", "b", "v = 1", "v = 1 + …"]
+    assert shown[3] == ["3", "6", "a", "b", "v = 1", "v = 2"]
+    assert sorted(seen(touch, None)) == shown[3]
+
+
+def test_arrows_light_up_along_the_way_and_rest_in_the_picture_itself():
+    tree = parts(stepped())[0]
+    lit = {}
+    for group in tree.iter("g"):
+        wide = [q for q in group.findall("path") if q.get("stroke-width") == "3"]
+        if wide:
+            assert group.get("visibility") == "hidden"
+            color = re.search(r"--(\w+)", wide[0].get("stroke"))[1]
+            lit.setdefault((group.get("data-at"), color), []).append(wide[0])
+    assert {key: len(paths) for key, paths in lit.items()} == {
+        ("1", "forward"): 2,
+        ("2", "backward"): 2,
+    }
+
+
+def test_the_words_of_every_frame_stand_in_the_page():
+    page = stepped()._repr_html_()
+    items = re.findall(r"<li.*?</li>", page)
+    assert len(items) == 4
+    assert "Step 3 of 3, backward" in items[3]
+    assert "var(--backward-text" in items[3]
+    assert "var(--parameter-text" in items[3]
+    assert page.count('<script class="touch-source">') == 1
+    assert "</script" not in (ROOT / "backprop_lit/assets/touch.js").read_text("utf8")
+
+
+def test_a_slider_shows_one_frame_and_always_what_does_not_move():
+    touch = slid()
+    groups = [g for g in parts(touch)[0].iter("g") if g.get("data-at")]
+    assert [g.get("data-at") for g in groups] == ["0", "1", "2"]
+    assert [g.get("visibility") for g in groups] == ["hidden", None, "hidden"]
+    assert touch.start == 1
+
+
+def test_a_kernel_slides_over_every_place():
+    touch = convolved()
+    assert len(touch.frames) == 1 + 6
+    assert "0\u202f·\u202f1 + 1\u202f·\u202f(−1) = −1" in re.sub(
+        "<[^>]*>", "", touch.frames[3]._repr_html_()
+    )
+
+
 def viridis():
     figure, axes = plots()
     axes.imshow(np.eye(2))
@@ -329,6 +442,25 @@ MISTAKES = {
         [["a"]], labels={"a": r"\frac{1}{2}"}, **SAID
     ),
     "at least one expression": typeset,
+    "a step wants vertices and arrows": lambda: stepped(
+        [Step("z", "forward", "", {}, ())]
+    ),
+    "of the drawing, forward or backward": lambda: stepped(
+        [Step("b", "sideways", "", {}, ())]
+    ),
+    "got Step(vertex='b', way='forward', words='', shows={}, reads=[('b', 'a')]": (
+        lambda: stepped([Step("b", "forward", "", {}, [("b", "a")])])
+    ),
+    "got 'slope' and frame 1 of 1": lambda: slider(
+        plots()[0], "slope", [Frame("one", "")], home=1, **SAID
+    ),
+    "a result of shape (3, 2), got (3, 3)": lambda: sliding(
+        np.eye(3), [[1, -1]], np.eye(3), **SAID
+    ),
+    "sums of products, got 9": lambda: sliding(
+        np.eye(3), [[1, -1]], [[9, 0], [-1, 1], [0, -1]], **SAID
+    ),
+    "walks wants one start": lambda: walked((2, 2)),
     "2 entries in row 1, got 1": lambda: table([[1, 2], [3]], ["a", "b"]),
     "2 entries in colors, got 1": lambda: table([[1, 2]], ["a", "b"], colors=[MUTED]),
 }

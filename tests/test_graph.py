@@ -1,6 +1,7 @@
 """What the reader of chapter 3 need not see: random programs, depth, bad input."""
 
 import gc
+import re
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from backprop_lit.graph import (
     replay,
     sigmoid,
     sin,
+    step_through,
     sweep,
     tanh,
     topological_order,
@@ -364,3 +366,21 @@ def test_held_exponents_of_different_kinds_stay_apart():
     assert type((a**2.0).value) is float
     assert (a**2).rule is (a**2).rule
     assert (a**2).rule is not (a**2.0).rule
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_last_step_leaves_every_v_behind(depth):
+    a, b = Node(3.0), Node(-2.0)
+    e = a
+    for _ in range(depth):
+        e = tanh(e * b) * a + 2 * e
+    touch = step_through(e, a=a, b=b, e=e)
+    order, v = topological_order(e), v_values(e)
+    inner = sum(bool(node.inputs) for node in order)
+    assert len(touch.frames) == 1 + 2 * inner
+    shown = [f"{v[node]:.4g}".replace("-", "−") for node in order]
+    text = re.sub(r"<g[^>]*visibility=\"hidden\".*?</g>", "", touch.svg)
+    text = re.sub(r"<[^>]*>|\u200b", "", text.replace("</text>", "|"))
+    left = re.findall(r"v = ([^|]*)", text)
+    assert sorted(left) == sorted(shown)
+    assert touch._repr_html_() == step_through(e, a=a, b=b, e=e)._repr_html_()

@@ -212,7 +212,7 @@
     const place = ([x, y]) => [x0 + dx * x, y0 + dy * y];
     const names = Object.keys(data.rules);
     const slides = data.limits.map(([low, high], i) =>
-      range(`start, θ${"₁₂"[i]}`, low, high, 0.05, data.start[i]));
+      range(`start θ${"₁₂"[i]}`, low, high, 0.05, data.start[i]));
     panel.prepend(...slides.map((slide, i) =>
       make("label", {}, `start θ${"₁₂"[i]}`, slide)));
     const words = make("p");
