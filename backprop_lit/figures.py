@@ -1609,8 +1609,8 @@ def sliding(image: Any, kernel: Any, result: Any, *, title: str, alt: str,
     windows = np.lib.stride_tricks.sliding_window_view(image, kernel.shape)
     patches = windows[::stride, ::stride]
     if patches.shape[:2] != result.shape:
-        raise ValueError(f"sliding wants a result of shape {patches.shape[:2]}, "
-                         f"got {result.shape}")
+        raise ValueError("sliding wants a result of shape "
+                         f"{patches.shape[:2]}, got {result.shape}")
     frames = [Frame("before the first step", _BEFORE)]
     for place in np.ndindex(result.shape):
         said = f"row {place[0] + 1}, column {place[1] + 1}"
