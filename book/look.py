@@ -223,6 +223,7 @@ def lighten(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -
 
 
 PLAIN = re.compile(r'<span class="(?:n|p|o|w|x)">([^<]*)</span>')
+JOINT = re.compile(r"(</span></span></span>)(?=[.,;:!?)’-])")  # no line ends here
 NUMBERED = re.compile(r'<span class="section-number">[\d.]+ </span>(?=Exercise )')
 NUMBER = re.compile(r'(<h\d><span class="section-number">[\d.]+)\. ')
 
@@ -232,6 +233,7 @@ def slim(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -> N
     if "body" in context and app.builder.name == "html":
         body = PLAIN.sub(r"\1", context["body"])
         body = body.replace("<pre><span></span>", "<pre>")
+        body = JOINT.sub("\\1\u2060", body)
         context["body"] = NUMBER.sub(r"\1 ", NUMBERED.sub("", body))
 
 
@@ -296,7 +298,7 @@ def characters(pages: list[str]) -> dict[str, set[str]]:
             for name, senders in ALPHABETS.items():
                 if senders & set(classes.split()):
                     used[name] |= set(unescape(text))
-    used["all"] -= {"\n", "\t", "\u200b"}
+    used["all"] -= {"\n", "\t", "\u200b", "\u2060"}
     return used
 
 
