@@ -306,9 +306,12 @@ def write_palette(app: Sphinx, error: Exception | None) -> None:
         "".join(f" --{name}: {color};" for name, color in theme.items())
         for theme in (figures.LIGHT, figures.DARK)
     )
-    style = f':root {{{light} }}\nhtml[data-theme="dark"] {{{dark} }}\n'
+    style = f":root {{{light} }}\n"  # and on paper, whatever the screen shows
+    style += f'@media not print {{ html[data-theme="dark"] {{{dark} }} }}\n'
     unset = 'html:not([data-theme="light"])'  # before any script has run
-    style += f"@media (prefers-color-scheme: dark) {{ {unset} {{{dark} }} }}\n"
+    style += (
+        f"@media screen and (prefers-color-scheme: dark) {{ {unset} {{{dark} }} }}\n"
+    )
     Path(app.outdir, "_static", "palette.css").write_text(style, "utf8")
 
 

@@ -10,6 +10,8 @@ import yaml
 from conftest import ROOT
 from test_site import PAGES, SITE, browser, needs_browser
 
+from backprop_lit.figures import LIGHT
+
 __all__ = ["browser"]
 CHAPTERS = [page for page in PAGES if re.match(r"nbs/\d\d_", page)]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
@@ -278,8 +280,12 @@ def test_a_closed_or_broken_memory_is_no_fault(visit):
 
 @needs_browser
 def test_paper_has_the_text_alone(visit):
-    tab = visit(READING[7])
+    tab = visit(READING[7], color_scheme="dark")
     tab.emulate_media(media="print")
+    ink = "getComputedStyle(document.body).color"
+    assert tab.evaluate(ink) == "rgb(0, 0, 0)"
+    link = "getComputedStyle(document.documentElement).getPropertyValue('--forward')"
+    assert tab.evaluate(link).strip().upper() == LIGHT["forward"].upper()
     for selector in ("#contents", ".bar", ".turn", ".done", ".foot", ".copy"):
         assert not tab.locator(selector).first.is_visible(), selector
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
