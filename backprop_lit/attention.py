@@ -235,8 +235,9 @@ def scaled_dot_product_attention(
         shape = (*query.shape[:-1], key.shape[-2])
         _check_mask("scaled_dot_product_attention", mask, shape)
     scaled = query / sqrt(query.shape[-1])
-    d = (key @ scaled.swapaxes(-1, -2)).swapaxes(-1, -2)  # NumPy sums this
-    p = _shares(d, mask)                      # layout's rows twice as fast
+    # Q Kᵀ, laid out by columns: NumPy is faster at the sums along its rows
+    d = (key @ scaled.swapaxes(-1, -2)).swapaxes(-1, -2)
+    p = _shares(d, mask)
     return p @ content, p
 
 
@@ -763,6 +764,7 @@ class GPT(_Composed):
         dtype: Any = np.float64,
     ) -> None:
         self.num_embeddings, self.context = num_embeddings, context
+        self.num_layers = num_layers
         _check_sizes(self, (num_embeddings, context, embed_dim, num_layers))
         kinds: dict[str, Any] = {"rng": rng, "dtype": dtype}
         blocks: dict[str, Any] = {f"blocks.{k}.": TransformerBlock(
@@ -900,4 +902,4 @@ class GPT(_Composed):
 
     def __repr__(self) -> str:
         return (f"GPT({self.num_embeddings} tokens, context {self.context}, "
-                f"{len(self.blocks)} blocks)")
+                f"{self.num_layers} blocks)")

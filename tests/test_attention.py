@@ -1,0 +1,484 @@
+"""Attention and the GPT: against JAX, PyTorch's names, causality, masks, bad input."""
+
+import copy
+import pickle
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backprop_lit.attention import (
+    GPT,
+    Embedding,
+    MultiheadAttention,
+    TransformerBlock,
+    causal_mask,
+    padding_mask,
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_backward,
+)
+from backprop_lit.differences import gradcheck
+from backprop_lit.losses import CrossEntropyLoss
+from backprop_lit.network import Flatten, Linear, Sequential
+from backprop_lit.symbolic import prove
+
+jax = pytest.importorskip("jax")
+jax.config.update("jax_enable_x64", True)
+jnp = jax.numpy
+
+# JAX compiles anew for every shape: few examples, of many shapes.
+FEW = settings(max_examples=7, deadline=None)
+FEWER = settings(max_examples=4, deadline=None)
+SIZES = st.integers(1, 5)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def agree(got, wanted):
+    wanted = np.asarray(wanted)
+    assert got.shape == wanted.shape
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def some_mask(r, shape):
+    """Truth values with at least one True in each row."""
+    mask = r.random(shape) < 0.5
+    np.put_along_axis(mask, r.integers(shape[-1], size=(*shape[:-1], 1)), True, -1)
+    return mask
+
+
+# --- JAX ----------------------------------------------------------------------
+
+
+def jax_attention(query, key, content, mask=None):
+    d = query @ key.swapaxes(-1, -2) / sqrt(query.shape[-1])
+    if mask is not None:
+        d = jnp.where(mask, d, -jnp.inf)
+    return jax.nn.softmax(d, -1) @ content
+
+
+def jax_heads(q, x, heads, mask, prefix=""):
+    n, s, features = x.shape
+    d = x @ q[prefix + "in_proj_weight"].T + q.get(prefix + "in_proj_bias", 0)
+    parts = jnp.moveaxis(d.reshape(n, s, 3, heads, -1), (2, 3), (0, 2))
+    mask = mask[:, None] if np.ndim(mask) == 3 else mask
+    h = jnp.moveaxis(jax_attention(*parts, mask), 1, 2).reshape(n, s, features)
+    return h @ q[prefix + "out_proj.weight"].T + q.get(prefix + "out_proj.bias", 0)
+
+
+def jax_norm(q, x, name):
+    c = x - x.mean(-1, keepdims=True)
+    s = jnp.sqrt((c * c).mean(-1, keepdims=True) + 1e-5)
+    return q[name + "weight"] * c / s + q[name + "bias"]
+
+
+def jax_block(q, x, heads, mask, prefix=""):
+    a = x + jax_heads(q, jax_norm(q, x, prefix + "norm1."), heads, mask,
+                      prefix + "self_attn.")
+    d = jax_norm(q, a, prefix + "norm2.") @ q[prefix + "linear1.weight"].T
+    d = jax.nn.gelu(d + q[prefix + "linear1.bias"], approximate=True)
+    return a + d @ q[prefix + "linear2.weight"].T + q[prefix + "linear2.bias"]
+
+
+def jax_gpt(q, tokens, heads, layers):
+    size = tokens.shape[1]
+    h = q["token.weight"][tokens] + q["position.weight"][:size]
+    for k in range(layers):
+        h = jax_block(q, h, heads, np.tri(size, dtype=bool), f"blocks.{k}.")
+    return jax_norm(q, h, "norm.") @ q["head.weight"].T
+
+
+def both_ways(peer, v, *given):
+    """The peer's output and its v of all that was given, compiled once."""
+    def run(v, *given):
+        h, pull = jax.vjp(peer, *given)
+        return h, pull(v)
+
+    return jax.jit(run)(v, *given)
+
+
+def hold(layer, peer, x, v, **options):
+    """Output, v of x and every gradient, against JAX's."""
+    q = {name: jnp.array(array) for name, array in layer.parameters.items()}
+    h, (gradients, v_x) = both_ways(peer, v, q, x)
+    agree(layer.forward(x, **options), h)
+    agree(layer.backward(v), v_x)
+    for name, g in gradients.items():
+        agree(layer.gradients[name], g)
+
+
+@FEW
+@given(st.lists(st.integers(1, 3), max_size=2), SIZES, SIZES, SIZES, SIZES,
+       st.booleans(), st.integers(0, 9))
+def test_attention_agrees_with_jax(leading, queries, keys, dim, out, masked, seed):
+    r = rng(seed)
+    query, key, content = (r.normal(size=(*leading, *shape)) * 2 for shape in (
+        (queries, dim), (keys, dim), (keys, out)))
+    mask = some_mask(r, (queries, keys)) if masked else None
+    h, p = scaled_dot_product_attention(query, key, content, mask)
+    v = r.normal(size=h.shape)
+    peer, wanted_v = both_ways(lambda *q: jax_attention(*q, mask), v,
+                               query, key, content)
+    agree(h, peer)
+    agree(p.sum(-1), np.ones(p.shape[:-1]))
+    ours = scaled_dot_product_attention_backward(v, query, key, content, h, p)
+    for got, wanted in zip(ours, wanted_v, strict=True):
+        agree(got, wanted)
+
+
+@FEW
+@given(st.integers(1, 3), SIZES, st.integers(1, 3), st.integers(1, 3),
+       st.booleans(), st.booleans(), st.sampled_from(["", "pairs", "padding"]),
+       st.integers(0, 9))
+def test_heads_agree_with_jax(n, size, heads, dim, bias, causal, kind, seed):
+    r = rng(seed)
+    layer = MultiheadAttention(heads * dim, heads, bias, causal=causal, rng=r)
+    layer.theta[...] = r.normal(size=layer.theta.shape)
+    x, v = r.normal(size=(2, n, size, heads * dim))
+    mask = None
+    if kind == "pairs":
+        mask = some_mask(r, (n, size, size)) | np.eye(size, dtype=bool)
+    elif kind == "padding":
+        mask = padding_mask(r.integers(1, size + 1, size=n), size)
+    seen = np.tri(size, dtype=bool) if causal else np.ones((size, size), bool)
+    whole = seen if mask is None else seen & mask
+    hold(layer, lambda q, x: jax_heads(q, x, heads, whole), x, v, mask=mask)
+
+
+@FEWER
+@given(st.integers(1, 3), SIZES, st.integers(1, 2), st.integers(2, 3),
+       st.booleans(), st.integers(0, 9))
+def test_a_block_agrees_with_jax(n, size, heads, dim, causal, seed):
+    r = rng(seed)
+    layer = TransformerBlock(heads * dim, heads, 5, causal=causal, rng=r)
+    layer.theta[...] = r.normal(size=layer.theta.shape)
+    x, v = r.normal(size=(2, n, size, heads * dim))
+    mask = np.tri(size, dtype=bool) if causal else None
+    hold(layer, lambda q, x: jax_block(q, x, heads, mask), x, v)
+
+
+@FEWER
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 2),
+       st.integers(1, 2), st.integers(0, 9))
+def test_a_gpt_agrees_with_jax(n, size, heads, layers, seed):
+    r = rng(seed)
+    model = GPT(3, 4, embed_dim=2 * heads, num_heads=heads, num_layers=layers,
+                rng=r)
+    model.theta[...] = r.normal(size=model.theta.shape)
+    tokens = r.integers(3, size=(n, size))
+    v = r.normal(size=(n, size, 3))
+    q = {name: jnp.array(array) for name, array in model.parameters.items()}
+    u, (gradients,) = both_ways(
+        lambda q: jax_gpt(q, tokens, heads, layers), v, q)
+    agree(model.forward(tokens), u)
+    assert model.backward(v) is None
+    for name, g in gradients.items():
+        agree(model.gradients[name], g)
+
+
+@FEW
+@given(st.lists(SIZES, min_size=1, max_size=3), SIZES, SIZES, st.integers(0, 9))
+def test_a_table_adds_over_repeated_tokens(shape, kinds, dim, seed):
+    r = rng(seed)
+    table, tokens = Embedding(kinds, dim, rng=r), r.integers(kinds, size=shape)
+    v = r.normal(size=(*shape, dim))
+    rows = np.eye(kinds)[tokens.ravel()]
+    agree(table.forward(tokens), (rows @ table.theta.reshape(kinds, dim)).reshape(
+        *shape, dim))
+    assert table.backward(v) is None
+    agree(table.gradients["weight"], rows.T @ v.reshape(-1, dim))
+    table.backward(v)  # it writes, and does not add to what it wrote
+    agree(table.gradients["weight"], rows.T @ v.reshape(-1, dim))
+
+
+# --- PyTorch's names, orders, first weights -----------------------------------
+
+
+def test_names_shapes_and_orders_are_those_of_pytorch():
+    block = TransformerBlock(6, 3, 5, rng=rng())
+    assert {name: q.shape for name, q in block.parameters.items()} == {
+        "self_attn.in_proj_weight": (18, 6), "self_attn.in_proj_bias": (18,),
+        "self_attn.out_proj.weight": (6, 6), "self_attn.out_proj.bias": (6,),
+        "linear1.weight": (5, 6), "linear1.bias": (5,),
+        "linear2.weight": (6, 5), "linear2.bias": (6,),
+        "norm1.weight": (6,), "norm1.bias": (6,),
+        "norm2.weight": (6,), "norm2.bias": (6,)}
+
+
+def test_first_weights_are_those_of_pytorch():
+    layer = MultiheadAttention(64, 4, rng=rng())
+    q = layer.parameters
+    xavier, default = sqrt(6 / (64 + 192)), 1 / sqrt(64)
+    for name, bound in (("in_proj_weight", xavier), ("out_proj.weight", default)):
+        assert 0.98 * bound < abs(q[name]).max() <= bound
+        assert abs(q[name].std() * sqrt(3) / bound - 1) < 0.03
+    assert not q["in_proj_bias"].any()
+    assert not q["out_proj.bias"].any()
+    table = Embedding(500, 40, rng=rng()).parameters["weight"]
+    assert abs(table.std() - 1) < 0.02
+
+
+# --- masks and causality ------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [MultiheadAttention, TransformerBlock])
+def test_what_comes_later_neither_matters_nor_gets_v(kind):
+    layer, x = kind(6, 3, causal=True, rng=rng()), rng(1).normal(size=(2, 5, 6))
+    before = layer.forward(x)
+    other = x.copy()
+    other[:, 3:] += 10
+    np.testing.assert_allclose(layer.forward(other)[:, :3], before[:, :3],
+                               rtol=0, atol=1e-13)
+    v = rng(2).normal(size=x.shape)
+    v[:, 3:] = 0
+    v_x = layer.backward(v)
+    assert (v_x[:, 3:] == 0).all()
+    assert (v_x[:, :3] != 0).all()
+
+
+def test_filling_neither_matters_nor_gets_v():
+    layer, x = MultiheadAttention(4, 2, rng=rng()), rng(1).normal(size=(2, 5, 4))
+    mask = padding_mask([3, 5], 5)
+    before = layer.forward(x, mask=mask)[0, :3]
+    agree(before, MultiheadAttention.forward(layer, x[:1, :3])[0])
+    x[0, 3:] = 1e30  # far above all others, and still unseen
+    agree(layer.forward(x, mask=mask)[0, :3], before)
+    v = np.zeros_like(x)
+    v[0, :3] = 1
+    assert (layer.backward(v)[0, 3:] == 0).all()
+
+
+def test_huge_scores_do_not_overflow():
+    q = np.array([[1000.0], [-1000.0]])
+    h, p = scaled_dot_product_attention(q, q, q, causal_mask(2))
+    assert (p == np.eye(2)).all()
+    assert (h == q).all()
+    back = scaled_dot_product_attention_backward(np.ones((2, 1)), q, q, q, h, p)
+    assert all(np.isfinite(v).all() for v in back)
+
+
+def test_the_bias_of_keys_learns_nothing():
+    layer = MultiheadAttention(4, 2, rng=rng())
+    layer.theta[...] = rng(1).normal(size=layer.theta.shape)
+    layer.forward(rng(2).normal(size=(3, 5, 4)))
+    layer.backward(rng(3).normal(size=(3, 5, 4)))
+    assert abs(layer.gradients["in_proj_bias"][4:8]).max() < 1e-13
+
+
+def test_a_sequence_of_one_looks_at_itself():
+    layer = MultiheadAttention(4, 2, causal=True, rng=rng())
+    layer.forward(rng(1).normal(size=(2, 1, 4)))
+    assert (layer.shares == 1).all()
+
+
+# --- proofs notice ------------------------------------------------------------
+
+
+def pair(spoil):
+    def backward(v, *given):
+        return spoil(*scaled_dot_product_attention_backward(
+            v, *given, *scaled_dot_product_attention(*given)))
+
+    return (lambda query, key, content: scaled_dot_product_attention(
+        query, key, content)[0], backward)
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda q, k, c: (-q, k, c), lambda q, k, c: (q, -k, c),
+    lambda q, k, c: (q, k, -c), lambda q, k, c: (2 * q, k, c),
+    lambda q, k, c: (q, k[::-1], c), lambda q, k, c: (q, k, c[::-1])])
+def test_a_wrong_backward_is_not_proved(spoil):
+    assert not prove(pair(spoil), (2, 4), (3, 4), (3, 2))
+
+
+class NoStraightEdge(TransformerBlock):
+    def backward(self, v):
+        return super().backward(v) - v
+
+
+def test_gradcheck_refutes_wrong_wirings():
+    x = rng(1).normal(size=(2, 3, 4))
+    assert gradcheck(TransformerBlock(4, 2, rng=rng()), x)
+    assert not gradcheck(NoStraightEdge(4, 2, rng=rng()), x)
+    block = TransformerBlock(4, 2, rng=rng())
+    block.theta[...] = rng(2).normal(size=block.theta.shape)
+    assert gradcheck(block, x)
+
+
+# --- behavior -----------------------------------------------------------------
+
+MAKERS = [
+    lambda **o: MultiheadAttention(4, 2, rng=rng(), **o),
+    lambda **o: TransformerBlock(4, 2, rng=rng(), **o),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["heads", "block"])
+@pytest.mark.parametrize("twin", [
+    copy.copy, copy.deepcopy, lambda q: pickle.loads(pickle.dumps(q))])
+def test_copies_are_apart(make, twin):
+    layer, x = make(), rng(1).normal(size=(2, 3, 4))
+    h = layer.forward(x)
+    other = twin(layer)
+    assert (other.forward(x) == h).all()
+    other.theta += 1
+    assert (layer.forward(x) == h).all()
+    assert not np.allclose(other.forward(x), h)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["heads", "block"])
+def test_float32_stays_float32(make):
+    layer = make(dtype=np.float32)
+    x = rng(1).normal(size=(2, 3, 4)).astype(np.float32)
+    assert layer.forward(x).dtype == np.float32
+    assert layer.backward(x).dtype == np.float32
+
+
+def test_a_gpt_fits_a_sequential_and_counts_its_parts_once():
+    model = Sequential(GPT(3, 4, embed_dim=4, num_heads=2, num_layers=2, rng=rng()),
+                       Flatten(), Linear(12, 2, rng=rng()))
+    tokens = rng(1).integers(3, size=(5, 4))
+    u = model.forward(tokens)
+    loss = CrossEntropyLoss()
+    loss.forward(u, np.zeros(5, int))
+    assert model.backward(loss.backward()) is None
+    assert (model.gradient != 0).mean() > 0.8
+    stored = pickle.loads(pickle.dumps(model))
+    assert (stored.forward(tokens) == u).all()
+
+
+def test_a_gpt_in_float32_and_shorter_than_its_context():
+    model = GPT(5, 6, embed_dim=4, num_heads=2, num_layers=1, rng=rng(),
+                dtype=np.float32)
+    u = model.forward(np.array([[1, 2, 3]], dtype=np.uint8))
+    assert u.dtype == np.float32
+    model.backward(np.ones_like(u))
+    assert not model.gradients["position.weight"][3:].any()
+
+
+def test_generating_continues_and_repeats_itself_by_seed():
+    model = GPT(5, 4, embed_dim=4, num_heads=2, num_layers=1, rng=rng())
+    start = np.array([1, 2, 3, 4, 0, 1])  # longer than the context
+    one, two = (model.generate(start, 9, rng=rng(7)) for _ in range(2))
+    assert one.tolist() == two.tolist()
+    assert one[:6].tolist() == start.tolist()
+    assert one.shape == (15,)
+    cold = model.generate(start, 5, temperature=1e-6, rng=rng(1))
+    greedy = list(start)
+    for _ in range(5):
+        greedy.append(int(model.forward(np.array([greedy[-4:]]))[0, -1].argmax()))
+    assert cold.tolist() == greedy
+
+
+# --- bad input ----------------------------------------------------------------
+
+TINY = {"embed_dim": 4, "num_heads": 2, "num_layers": 1}
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), [
+    (lambda: MultiheadAttention(6, 4, rng=rng()), ValueError, "divide the width"),
+    (lambda: MultiheadAttention(0, 1, rng=rng()), ValueError, "from 1 on"),
+    (lambda: MultiheadAttention(4, 2, rng=0), TypeError, "Generator"),
+    (lambda: TransformerBlock(6, 4, rng=rng()), ValueError, "divide the width"),
+    (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "from 1 on"),
+    (lambda: Embedding(0, 2, rng=rng()), ValueError, "from 1 on"),
+    (lambda: Embedding(2, 2.0, rng=rng()), TypeError, "integers as sizes"),
+    (lambda: GPT(5, 0, rng=rng(), **TINY), ValueError, "from 1 on"),
+    (lambda: GPT(5, 4, rng=rng(), **TINY | {"num_heads": 3}), ValueError, "divide"),
+    (lambda: GPT(5, 4, rng=rng(), **TINY | {"num_layers": 0}), ValueError, "1 on"),
+    (lambda: causal_mask(0), ValueError, "from 1 on"),
+    (lambda: padding_mask([0, 2], 3), ValueError, "lengths from 1 to 3"),
+    (lambda: padding_mask([1, 4], 3), ValueError, "lengths from 1 to 3"),
+    (lambda: padding_mask([1.0], 3), TypeError, "lengths as integers"),
+    (lambda: padding_mask([], 3), TypeError, "lengths as integers"),
+])
+def test_bad_settings(call, kind, words):
+    with pytest.raises(kind, match=words):
+        call()
+
+
+@pytest.mark.parametrize(("tokens", "kind", "words"), [
+    (np.array([[0, 5]]), ValueError, r"from 0 to 4, got 5 at \(0, 1\)"),
+    (np.array([[-1]]), ValueError, r"from 0 to 4, got -1 at \(0, 0\)"),
+    (np.array([[1.0]]), TypeError, "array of integers, got float64"),
+    (np.array([[True]]), TypeError, "array of integers, got bool"),
+    ([[1]], TypeError, "array of integers, got list"),
+    (np.zeros((1, 0), int), ValueError, "at least one token"),
+])
+def test_bad_tokens(tokens, kind, words):
+    for layer in (Embedding(5, 2, rng=rng()), GPT(5, 4, rng=rng(), **TINY)):
+        with pytest.raises(kind, match=words):
+            layer.forward(tokens)
+
+
+def test_a_sequence_longer_than_the_context():
+    model = GPT(5, 4, rng=rng(), **TINY)
+    with pytest.raises(ValueError, match="at most 4"):
+        model.forward(np.zeros((1, 5), int))
+    with pytest.raises(ValueError, match=r"shape \(n, s\)"):
+        model.forward(np.zeros(3, int))
+
+
+@pytest.mark.parametrize(("options", "kind", "words"), [
+    ({"count": 0}, ValueError, "from 1 on"),
+    ({"temperature": 0}, ValueError, "temperature"),
+    ({"tokens": np.zeros((1, 2), int)}, ValueError, r"shape \(s,\)"),
+    ({"tokens": np.array([9])}, ValueError, "from 0 to 4"),
+    ({"rng": None}, TypeError, "Generator"),
+])
+def test_bad_beginnings(options, kind, words):
+    model = GPT(5, 4, rng=rng(), **TINY)
+    given_ = {"tokens": np.array([1]), "count": 2, "rng": rng()} | options
+    with pytest.raises(kind, match=words):
+        model.generate(**given_)
+
+
+@pytest.mark.parametrize(("mask", "kind", "words"), [
+    (np.ones((3, 3)), TypeError, "truth values"),
+    ([[True]], TypeError, "truth values"),
+    (np.ones((2, 4), bool), ValueError, "mask that fits"),
+    (np.ones((1, 1, 1, 3), bool), ValueError, "mask that fits"),
+    (np.zeros((3, 3), bool), ValueError, "at least one key"),
+])
+def test_bad_masks(mask, kind, words):
+    layer, x = MultiheadAttention(4, 2, rng=rng()), np.ones((2, 3, 4))
+    layer.forward(x)
+    with pytest.raises(kind, match=words):
+        layer.forward(x, mask=mask)
+    with pytest.raises(kind, match=words):
+        scaled_dot_product_attention(x, x, x, mask)
+
+
+def test_a_mask_and_causality_that_hide_everything_together():
+    layer, x = MultiheadAttention(4, 2, causal=True, rng=rng()), np.ones((1, 3, 4))
+    late = ~np.tri(3, k=-1, dtype=bool) & ~np.eye(3, dtype=bool) | (
+        np.arange(3)[:, None] == 2)
+    with pytest.raises(ValueError, match="at least one key"):
+        layer.forward(x, mask=late)
+
+
+@pytest.mark.parametrize(("shapes", "words"), [
+    (((2, 3), (4, 2), (4, 1)), "wants K"), (((2, 3), (4, 3), (5, 1)), "wants C"),
+    (((2, 3), (1, 4, 3), (4, 1)), "wants K"), (((3,), (4, 3), (4, 1)), "wants Q"),
+])
+def test_arrays_that_do_not_fit(shapes, words):
+    with pytest.raises(ValueError, match=words):
+        scaled_dot_product_attention(*map(np.ones, shapes))
+
+
+def test_wrong_shapes_and_backward_before_forward():
+    for layer in (MultiheadAttention(4, 2, rng=rng()),
+                  TransformerBlock(4, 2, rng=rng())):
+        with pytest.raises(RuntimeError, match="before forward"):
+            layer.backward(np.ones((1, 2, 4)))
+        with pytest.raises(ValueError, match=r"\(n, s, 4\), got \(1, 2, 5\)"):
+            layer.forward(np.ones((1, 2, 5)))
+        layer.forward(np.ones((1, 2, 4)))
+        with pytest.raises(ValueError, match=r"\(1, 2, 4\), got \(1, 3, 4\)"):
+            layer.backward(np.ones((1, 3, 4)))
+    with pytest.raises(RuntimeError, match="before forward"):
+        _ = MultiheadAttention(4, 2, rng=rng()).shares
