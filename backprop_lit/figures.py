@@ -723,7 +723,7 @@ class Vertex(NamedTuple):
         if (wide, high) == (_RADIUS, _RADIUS):
             scale = _RADIUS / (math.hypot(dx, dy) or 1.0)
             return self.x + scale * dx, self.y + scale * dy
-        if abs(dx) < wide:
+        if abs(dx) < wide and (abs(dy) >= high or not dx):
             return self.x + dx, self.y + math.copysign(high, dy)
         slope = dy / abs(dx) * wide
         lift = min(max(slope, -0.4 * high), 0.4 * high)

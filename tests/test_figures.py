@@ -274,6 +274,13 @@ def test_an_edge_goes_around_a_node_in_its_way_and_twins_go_apart():
     assert one.bend == -two.bend != 0
 
 
+def test_an_arrow_between_wide_cards_that_stand_close_is_straight():
+    wide = Vertex("b", 120, 0, "a label that is much wider than the gap")
+    assert wide.extent()[0] > 80
+    x, y = wide.border((60, 0))
+    assert (x, y) == (120 - wide.extent()[0], 0)
+
+
 def test_mirrored_shows_every_neuron_twice_and_the_inputs_once():
     words = re.sub(r"<[^>]+>|\u200b", "", network().svg)
     assert words.count("N1") == 2
