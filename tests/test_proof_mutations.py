@@ -52,10 +52,18 @@ def names(tree):
 
 
 def proves(tree):
+    """Whether a cell proves something; a proof that must fail proves nothing."""
+    refuted = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        for part in ast.walk(node)
+    }
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, (ast.Name, ast.Attribute))
         and ast.unparse(node.func).split(".")[-1] == "prove"
+        and id(node) not in refuted
         for node in ast.walk(tree)
     )
 
