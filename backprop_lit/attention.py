@@ -149,11 +149,7 @@ def _check_mask(who: object, mask: Any, shape: tuple[int, ...]) -> None:
         kind = getattr(mask, "dtype", type(mask).__name__)
         raise TypeError(f"{who} wants a mask of truth values, True where a "
                         f"query may look, got {kind}")
-    try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not _repeats_to(mask.shape, shape):
         raise ValueError(f"{who} wants a mask that fits {shape}, "
                          f"(…, queries, keys), got {mask.shape}")
     blind = ~mask.any(-1)
@@ -161,6 +157,13 @@ def _check_mask(who: object, mask: Any, shape: tuple[int, ...]) -> None:
         place = tuple(map(int, np.argwhere(blind)[0]))
         raise ValueError(f"{who} wants every query to see at least one key, "
                          f"but all of row {place} of the mask is False")
+
+
+def _repeats_to(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(own, shape) == shape
+    except ValueError:
+        return False
 
 
 def _check_attention(query: Array, key: Array, content: Array) -> None:
