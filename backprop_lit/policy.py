@@ -147,12 +147,20 @@ def sample_actions(u: Array, rng: np.random.Generator) -> Array:
     """
     check_shape("sample_actions", "u", u, ("n", "actions"))
     _check_rng("sample_actions", rng)
+    shifted = _shift("sample_actions", u)
+    return (shifted + rng.gumbel(size=u.shape)).argmax(axis=1)
+
+
+def _shift(who: str, u: Array) -> Array:
+    """Return u less the largest logit of its row, after a look at u."""
     if u.dtype.kind != "f":
-        raise TypeError(f"sample_actions wants real u, got {u.dtype}")
-    if not (np.isfinite(u.max(axis=1)).all()):
-        raise ValueError("sample_actions wants logits that are numbers, the "
-                         f"largest of each row finite, got {u.max()}")
-    return (u + rng.gumbel(size=u.shape)).argmax(axis=1)
+        raise TypeError(f"{who} wants real u, got {u.dtype}")
+    largest = u.max(axis=1, keepdims=True)
+    if not np.isfinite(largest).all():
+        raise ValueError(f"{who} wants logits that are numbers, the largest "
+                         f"of each row finite, got {u.max()}")
+    with np.errstate(over="ignore"):  # too far below: −∞, never drawn
+        return u - largest
 
 # %% ../nbs/20_policy_gradient.ipynb #1b7e1c34
 def leave_one_out(returns: Array) -> Array:
@@ -183,11 +191,20 @@ def leave_one_out(returns: Array) -> Array:
     array([4. , 3.5, 1.5])
     """
     check_shape("leave_one_out", "returns", returns)
+    _check_real("leave_one_out", "returns", returns)
     if returns.ndim < 1 or returns.shape[-1] < 2:
         raise ValueError("leave_one_out wants at least two episodes, got "
                          f"returns of shape {returns.shape}")
-    total = returns.sum(axis=-1, keepdims=True)
-    return (total - returns) / (returns.shape[-1] - 1)
+    zero = np.zeros_like(returns[..., :1])
+    left = np.concatenate([zero, returns[..., :-1]], axis=-1).cumsum(-1)
+    right = np.concatenate([zero, returns[..., :0:-1]], axis=-1).cumsum(-1)
+    return (left + right[..., ::-1]) / (returns.shape[-1] - 1)
+
+
+def _check_real(who: str, name: str, array: Array) -> None:
+    if array.dtype.kind == "c":
+        raise TypeError(f"{who} wants {name} of real floats, "
+                        f"got {array.dtype}")
 
 # %% ../nbs/20_policy_gradient.ipynb #ca6fc51f
 def returns_to_go(rewards: Array, gamma: float = 1.0) -> Array:
@@ -221,6 +238,7 @@ def returns_to_go(rewards: Array, gamma: float = 1.0) -> Array:
     array([2., 2., 4.])
     """
     check_shape("returns_to_go", "rewards", rewards)
+    _check_real("returns_to_go", "rewards", rewards)
     _check_gamma("returns_to_go", gamma)
     if rewards.ndim < 1:
         raise ValueError("returns_to_go wants rewards of shape (steps, …), "
@@ -253,18 +271,18 @@ def _accelerations(x: Array, force: Array) -> tuple[Array, Array]:
     """Return z̈ and φ̈ of carts in the states x, shape (poles, 4)."""
     _, _, angle, turning = x.T
     sin, cos = np.sin(angle), np.cos(angle)
-    mass, moment = _CART + _POLE, _POLE * _HALF_LENGTH
-    pushed = (force + moment * turning**2 * sin) / mass
+    mass, pole = _CART + _POLE, _POLE * _HALF_LENGTH  # M + m, m ℓ
+    pushed = (force + pole * turning**2 * sin) / mass
     bent = (_GRAVITY * sin - pushed * cos) / (
         _HALF_LENGTH * (4 / 3 - _POLE * cos**2 / mass))
-    return pushed - moment * bent * cos / mass, bent
+    return pushed - pole * bent * cos / mass, bent
 
 # %% ../nbs/20_policy_gradient.ipynb #d663d426
 class CartPole:
     """Carts that push a pole upright: the task of CartPole-v1, vectorized.
 
     Every pole is an episode of its own; all begin together. A pole that has
-    ended stays where it is, brings reward 0, and its action is ignored.
+    ended stays where it is, brings reward 0, and either action will do.
 
     Parameters
     ----------
@@ -348,7 +366,7 @@ class CartPole:
         rewards : ndarray, shape (poles,)
             1 for a pole that was still up before the push, else 0.
         terminated, truncated : ndarray of bool, shape (poles,)
-            Who has failed so far, who has reached the limit.
+            Who has failed so far, who has reached the limit: copies.
 
         Raises
         ------
@@ -370,7 +388,7 @@ class CartPole:
         self.terminated = self.terminated | running & failed
         self.truncated = self.truncated | running & (self.steps >= self.limit)
         return (self.x.copy(), running.astype(float),
-                self.terminated, self.truncated)
+                self.terminated.copy(), self.truncated.copy())
 
     def _actions(self, actions: Array) -> Array:
         actions = np.asanyarray(actions)
@@ -480,9 +498,10 @@ def play_episodes(
     while alive.any():
         u = model.forward(x[alive])
         actions = np.zeros(len(x), int)
-        actions[alive] = u.argmax(axis=1) if greedy else sample_actions(u, rng)
+        actions[alive] = (_shift("play_episodes", u).argmax(axis=1) if greedy
+                          else sample_actions(u, rng))
         after, rewards, terminated, truncated = environment.step(actions)
-        seen.append((x, actions, rewards, alive))
+        seen.append((x, actions, np.array(rewards), alive))
         x, alive = after.astype(x.dtype), ~(terminated | truncated)
     return Episodes(*map(np.array, zip(*seen, strict=True)))
 
@@ -503,6 +522,7 @@ def reinforce(
     ----------
     model : Layer
         Takes rows of features, hands on rows of logits, one per action.
+        It goes forward as in use, never as in training: dropout sleeps.
     optimizer : Optimizer
         Moves ``model.theta``, once per update.
     environment : Environment
@@ -516,7 +536,7 @@ def reinforce(
         The discount γ of [0, 1].
     baseline : callable or None
         Makes, from the returns to go, shape (steps, episodes), what is
-        subtracted from them.
+        subtracted from them: the same shape, or one number.
 
     Returns
     -------
@@ -527,7 +547,8 @@ def reinforce(
     Raises
     ------
     ValueError, TypeError
-        If a setting is not as above, or a logit becomes NaN.
+        If a setting is not as above, a baseline is not finite, or a logit
+        becomes NaN.
 
     Notes
     -----
@@ -550,13 +571,25 @@ def reinforce(
         history.append(rewards.sum(axis=0))
         returns = returns_to_go(rewards, gamma)
         if baseline is not None:
-            returns = returns - baseline(returns)
-        rows_per_episode = alive.mean(axis=1).sum()
-        u = model.forward(x[alive], training=True)  # all steps, as one batch
+            returns = returns - _known(baseline(returns), returns)
+        rows_per_episode = alive.sum() / alive.shape[1]
+        u = model.forward(x[alive])  # every step still alive is a row
         loss.forward(u, actions[alive], returns[alive] * rows_per_episode)
         model.backward(loss.backward())
         optimizer.step(model.theta, model.gradient)
     return np.array(history)
+
+
+def _known(baseline: Any, returns: Array) -> Array:
+    """Return a baseline that subtracts entry by entry, or say what is off."""
+    baseline = np.asanyarray(baseline)
+    if baseline.shape not in ((), returns.shape):
+        raise ValueError("reinforce wants from its baseline one number or "
+                         f"shape {returns.shape}, got {baseline.shape}")
+    if baseline.dtype.kind not in "iuf" or not np.isfinite(baseline).all():
+        raise ValueError("reinforce wants finite real numbers from its "
+                         f"baseline, got {baseline.dtype}")
+    return baseline
 
 # %% ../nbs/20_policy_gradient.ipynb #cbe549ce
 class GymnasiumEnvironment:
@@ -573,7 +606,7 @@ class GymnasiumEnvironment:
     Raises
     ------
     ValueError
-        If there is none.
+        If there is none, or one of them twice.
 
     Notes
     -----
@@ -584,6 +617,9 @@ class GymnasiumEnvironment:
         self.environments = list(environments)
         if not self.environments:
             raise ValueError("GymnasiumEnvironment wants environments, got 0")
+        if len(set(map(id, self.environments))) < len(self.environments):
+            raise ValueError("GymnasiumEnvironment wants each environment "
+                             "once: every episode needs its own")
         self.ended: Array = np.ones((2, len(self.environments)), bool)
 
     def reset(self, rng: np.random.Generator) -> Array:
@@ -624,19 +660,33 @@ class GymnasiumEnvironment:
         ------
         RuntimeError
             If every episode has ended, or `reset` was never called.
-        ValueError
-            If there is not one action for each.
+        ValueError, TypeError
+            If there is not one action for each that it allows. Nothing
+            has moved then.
         """
         running = ~(self.ended[0] | self.ended[1])
         if not running.any():
             raise RuntimeError("GymnasiumEnvironment: every episode has "
                                "ended; call reset(rng)")
-        if np.shape(actions) != running.shape:
-            raise ValueError(f"GymnasiumEnvironment wants actions of shape "
-                             f"{running.shape}, got {np.shape(actions)}")
+        actions = self._actions(actions, running)
         rewards, ended = np.zeros(len(running)), self.ended.copy()
         for k in np.flatnonzero(running):
             step = self.environments[k].step(int(actions[k]))
             self.x[k], rewards[k], *ended[:, k] = step[:4]
         self.ended = ended
-        return self.x.copy(), rewards, *ended
+        return self.x.copy(), rewards, *ended.copy()
+
+    def _actions(self, actions: Array, running: Array) -> Array:
+        actions = np.asanyarray(actions)
+        if actions.dtype.kind not in "iu":
+            raise TypeError("GymnasiumEnvironment wants actions of integers, "
+                            f"got {actions.dtype}")
+        if actions.shape != running.shape:
+            raise ValueError(f"GymnasiumEnvironment wants actions of shape "
+                             f"{running.shape}, got {actions.shape}")
+        for k in np.flatnonzero(running):
+            space = self.environments[k].action_space
+            if not space.contains(int(actions[k])):
+                raise ValueError(f"GymnasiumEnvironment wants actions of "
+                                 f"{space}, got {actions[k]}")
+        return actions

@@ -25,6 +25,7 @@ from backprop_lit.policy import (
     returns_to_go,
     sample_actions,
 )
+from backprop_lit.regularization import Dropout
 
 SOLVED = 475  # CartPole-v1: mean return over 100 episodes
 
@@ -167,6 +168,17 @@ def test_actions_are_drawn_with_softmax_and_rare_logits_do_no_harm():
     assert sample_actions(u.astype(np.float32)[None], rng()).dtype.kind == "i"
 
 
+@pytest.mark.parametrize("shift", [1e15, 1e17, -1e17, 1e300])
+def test_equal_logits_are_drawn_alike_wherever_they_lie(shift):
+    actions = sample_actions(np.full((30_000, 3), shift), rng(7))
+    counts = np.bincount(actions, minlength=3) / 30_000
+    assert (abs(counts - 1 / 3) < 5 * np.sqrt(2 / 9 / 30_000)).all()
+
+
+def test_logits_at_both_ends_of_the_range():
+    assert sample_actions(np.array([[1.7e308, -1.7e308]]), rng()) == [0]
+
+
 @pytest.mark.parametrize(
     ("u", "error", "told"),
     [
@@ -228,6 +240,9 @@ def test_returns_refuse():
         leave_one_out(np.ones((5, 1)))
     with pytest.raises(ValueError, match="two episodes"):
         leave_one_out(np.array(1.0))
+    for refuses in (returns_to_go, leave_one_out):
+        with pytest.raises(TypeError, match="real floats, got complex"):
+            refuses(np.ones((2, 3), complex))
 
 
 def test_a_baseline_of_others_does_not_move_with_its_own():
@@ -237,6 +252,13 @@ def test_a_baseline_of_others_does_not_move_with_its_own():
     assert np.allclose(leave_one_out(returns)[:, 2], leave_one_out(changed)[:, 2])
     others = [np.delete(returns, k, axis=1).mean(1) for k in range(5)]
     assert np.allclose(leave_one_out(returns).T, others)
+
+
+@pytest.mark.parametrize("huge", [3e7, 1e20, np.inf])
+def test_a_baseline_of_others_does_not_feel_its_own_by_rounding(huge):
+    others = leave_one_out(np.array([huge, 1, 2], np.float32))
+    assert others[0] == 1.5
+    assert not np.isnan(others).any()
 
 
 # --- the pole -----------------------------------------------------------------
@@ -282,6 +304,9 @@ def test_what_a_step_hands_out_is_the_callers():
     x, _, terminated, _ = carts.step(np.array([0, 1]))
     x[...] = 9
     kept = terminated.copy()
+    terminated[...] = True
+    assert not carts.terminated.any()
+    terminated[...] = kept
     carts.step(np.array([0, 1]))
     assert abs(carts.x).max() < 9
     assert (terminated == kept).all()
@@ -393,9 +418,51 @@ def test_learning_refuses():
         reinforce(model, SGD(1.0), CartPole(1), updates=1, rng=source)
     assert (model.theta == before).all()
     reinforce(model, SGD(1.0), CartPole(1), updates=1, rng=source, baseline=None)
+    before = model.theta.copy()
+    for wrong in (np.ones(2), np.ones((2, 2)), np.nan, 1j):
+        with pytest.raises(ValueError, match="baseline"):
+            reinforce(model, SGD(1.0), CartPole(2), updates=1, rng=source,
+                      baseline=lambda returns, wrong=wrong: wrong)
+    assert (model.theta == before).all()
     model.theta[...] = np.nan
     with pytest.raises(ValueError, match="logits that are numbers"):
         reinforce(model, SGD(1.0), CartPole(2), updates=1, rng=source)
+    with pytest.raises(ValueError, match="logits that are numbers"):
+        play_episodes(model, CartPole(2), source, greedy=True)
+
+
+def test_what_was_drawn_is_what_is_differentiated():
+    source = rng(8)
+    model = Sequential(Linear(4, 8, rng=source), Dropout(0.5, rng=source),
+                       Linear(8, 2, rng=source))
+    bare = Sequential(*copy.deepcopy([model.layers[0], model.layers[2]]))
+    same = np.random.default_rng(9)
+    tau = play_episodes(bare, CartPole(4), np.random.default_rng(9))
+    reinforce(model, SGD(0.0), CartPole(4), updates=1, rng=same, baseline=None)
+    weights = returns_to_go(tau.rewards)[tau.alive] * tau.alive.sum() / 4
+    loss = PolicyGradientLoss()
+    loss.forward(bare.forward(tau.x[tau.alive]), tau.actions[tau.alive], weights)
+    bare.backward(loss.backward())
+    assert np.allclose(model.gradient, bare.gradient, rtol=1e-12)
+
+
+class Reuses:
+    """A world that hands out the same array of rewards, over and over."""
+
+    def reset(self, rng):
+        self.rewards = np.zeros(1)
+        return np.zeros((1, 4))
+
+    def step(self, actions):
+        self.rewards += 1
+        over = self.rewards >= 4
+        return np.zeros((1, 4)), self.rewards, over, np.zeros(1, bool)
+
+
+def test_rewards_are_copied():
+    model, source = network(6)
+    tau = play_episodes(model, Reuses(), source)
+    assert tau.rewards[:, 0].tolist() == [1, 2, 3, 4]
 
 
 def learn(world, seed):
@@ -488,5 +555,15 @@ def test_the_adapter_refuses():
     with pytest.raises(TypeError, match="rng"):
         world.reset(3)
     world.reset(rng())
-    with pytest.raises(ValueError, match=r"\(2,\), got \(1,\)"):
-        world.step(np.array([0]))
+    before = world.x.copy()
+    for actions, error, told in (
+        ([0], ValueError, r"\(2,\), got \(1,\)"),
+        ([0, 2], ValueError, "got 2"),
+        ([0.7, 1.9], TypeError, "integers"),
+    ):
+        with pytest.raises(error, match=told):
+            world.step(np.array(actions))
+        assert (world.x == before).all()
+    (twice,) = gymnasium_poles(1)
+    with pytest.raises(ValueError, match="each environment once"):
+        GymnasiumEnvironment([twice, twice])
