@@ -30,17 +30,17 @@ class _Window(NamedTuple):
         (height, width), (above, beside) = shape[-2:], self.padding
         return height + 2 * above, width + 2 * beside
 
-    def places(self, shape: tuple[int, ...]) -> tuple[int, int]:
+    def windows(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """How many rows and columns of windows an image has room for."""
         rows, columns = ((size - side) // step + 1 for size, side, step in zip(
             self.framed(shape), self.kernel, self.stride, strict=True))
         return rows, columns
 
-    def taps(
-        self, places: tuple[int, ...]
+    def places(
+        self, windows: tuple[int, ...]
     ) -> Iterator[tuple[int, int, slice, slice]]:
         """For each place in the window, the pixels that ever stand there."""
-        (step, side_step), (high, wide) = self.stride, places
+        (step, side_step), (high, wide) = self.stride, windows
         for down, right in np.ndindex(self.kernel):
             rows = slice(down, down + step * (high - 1) + 1, step)
             columns = slice(
@@ -56,7 +56,7 @@ def _unfold(x: Array, window: _Window, border: float = 0.0) -> Array:
     place.
     """
     x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))
-    (above, beside), places = window.padding, window.places(x.shape[:3])
+    (above, beside), windows = window.padding, window.windows(x.shape[:3])
     if above or beside:
         height, width = window.framed(x.shape[:3])
         framed = np.full_like(x, border, shape=(
@@ -64,8 +64,8 @@ def _unfold(x: Array, window: _Window, border: float = 0.0) -> Array:
         framed[:, above:height - above, beside:width - beside] = x
         x = framed
     uses = np.empty_like(x, shape=(
-        len(x), *window.kernel, *places, x.shape[3]))
-    for down, right, *pixels in window.taps(places):
+        len(x), *window.kernel, *windows, x.shape[3]))
+    for down, right, *pixels in window.places(windows):
         uses[:, down, right] = x[:, *pixels]
     return uses
 
@@ -74,7 +74,7 @@ def _fold(uses: Array, window: _Window, shape: tuple[int, ...]) -> Array:
     """Add up, for each pixel of an x of this shape, what its uses send."""
     (above, beside), (height, width) = window.padding, window.framed(shape)
     x = np.zeros_like(uses, shape=(shape[1], height, width, shape[0]))
-    for down, right, *pixels in window.taps(uses.shape[3:5]):
+    for down, right, *pixels in window.places(uses.shape[3:5]):
         x[:, *pixels] += uses[:, down, right]
     x = x[:, above:height - above, beside:width - beside]
     return x.transpose(3, 0, 1, 2)
@@ -108,7 +108,7 @@ class _Windowed(Layer):
 
     def _check_images(self, x: Array, channels: int | str) -> None:
         check_shape(self, "x", x, ("n", channels, "height", "width"))
-        if min(self._window.places(x.shape)) < 1:
+        if min(self._window.windows(x.shape)) < 1:
             least, got = map(_by, (
                 self.kernel_size, self._window.framed(x.shape)))
             raise ValueError(f"{self} wants images of at least {least} pixels, "
@@ -170,9 +170,9 @@ class Conv2d(_Windowed):
 
     The layer computes a correlation, as every library's does: the kernel
     is not flipped. `forward` keeps a copy of each pixel for each of its
-    uses: at stride 1, as much memory as the kernel has entries times that
-    of x. What it returns is not contiguous: the rows of the batch lie
-    innermost in memory.
+    uses: in_channels · kernel height · kernel width numbers for each
+    window. `backward` makes an array of the same size. What both return is
+    not contiguous: the rows of the batch lie innermost in memory.
 
     Examples
     --------
@@ -200,6 +200,8 @@ class Conv2d(_Windowed):
         self.in_channels, self.out_channels = in_channels, out_channels
         self._settle(kernel_size, stride, padding)
         _check_arguments(self, (in_channels, out_channels), rng, dtype)
+        if not isinstance(bias, bool):
+            raise TypeError(f"Conv2d wants bias as a bool, got {bias!r}")
         bound = 1 / sqrt(in_channels * prod(self.kernel_size))
         shapes: dict[str, tuple[int, ...]] = {
             "weight": (out_channels, in_channels, *self.kernel_size)}
@@ -233,7 +235,7 @@ class Conv2d(_Windowed):
         """
         self._check_images(x, self.in_channels)
         uses = _unfold(x, self._window)
-        d = np.tensordot(self.parameters["weight"], uses, 3)
+        d = np.tensordot(self.parameters["weight"], uses, 3)  # over in, a, a′
         if "bias" in self.parameters:
             d += self.parameters["bias"][:, None, None, None]
         return self.keep(d.transpose(3, 0, 1, 2), (uses, x.shape))
@@ -260,16 +262,19 @@ class Conv2d(_Windowed):
         """
         uses, shape = self.recall(v)
         v = v.transpose(1, 2, 3, 0)
-        self.gradients["weight"][...] = np.tensordot(
-            v, uses, ([1, 2, 3], [3, 4, 5]))
+        np.copyto(self.gradients["weight"], np.tensordot(  # over windows, n
+            v, uses, ([1, 2, 3], [3, 4, 5])))
         if "bias" in self.gradients:
             np.sum(v, axis=(1, 2, 3), out=self.gradients["bias"])
-        v_uses = np.tensordot(self.parameters["weight"], v, ([0], [0]))
+        v_uses = np.tensordot(  # over out
+            self.parameters["weight"], v, ([0], [0]))
         return _fold(v_uses, self._window, shape)
 
     def __repr__(self) -> str:
-        return (f"Conv2d({self.in_channels} → {self.out_channels}, "
-                f"{self._told((1, 1))})")
+        told = self._told((1, 1))
+        if "bias" not in getattr(self, "parameters", {"bias"}):
+            told += ", bias=False"
+        return f"Conv2d({self.in_channels} → {self.out_channels}, {told})"
 
 # %% ../nbs/17_convolution.ipynb #4fa84b78
 class Unflatten(Layer):
@@ -304,6 +309,8 @@ class Unflatten(Layer):
         if not isinstance(unflattened_size, (tuple, list)):
             raise TypeError(f"Unflatten wants a tuple of sizes, "
                             f"got {unflattened_size!r}")
+        if not unflattened_size:
+            raise ValueError("Unflatten wants a size or more, got ()")
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
         _check_sizes(self, (dim, *self.unflattened_size))
         super().__init__()
@@ -395,7 +402,7 @@ class MaxPool2d(_Pool):
         How far it moves; by its own size, if not given.
     padding : int or pair of int
         How many pixels of −∞ stand around the image, at most half the
-        kernel: no window sees nothing else, so none of them ever wins.
+        kernel: every window sees a pixel.
 
     Raises
     ------
@@ -407,7 +414,10 @@ class MaxPool2d(_Pool):
     Derived in chapter 17, *Pooling*.
 
     Where several entries of a window are largest, the first of them, row
-    by row, takes all of v: a convention, and PyTorch's.
+    by row, takes all of v: a convention, and PyTorch's. A pixel that is
+    NaN wins, so that v shows it. A window in which every pixel is −∞ may
+    lose its v to the padding. `forward` keeps one bit of each use, as a
+    byte: whether it won.
 
     Examples
     --------
@@ -443,7 +453,12 @@ class MaxPool2d(_Pool):
         self._check_images(x, "channels")
         uses = _unfold(x, self._window, border=-np.inf)
         h = uses.max((1, 2))
-        return self.keep(h.transpose(3, 0, 1, 2), (uses, h, x.shape))
+        won, waiting = np.empty(uses.shape, bool), np.ones(h.shape, bool)
+        for down, right in np.ndindex(self.kernel_size):
+            use = uses[:, down, right]
+            won[:, down, right] = waiting & ((use == h) | (use != use))
+            waiting &= ~won[:, down, right]
+        return self.keep(h.transpose(3, 0, 1, 2), (won, x.shape))
 
     def backward(self, v: Array) -> Array:
         """Return v_x: each v goes to the pixel that was the largest.
@@ -465,13 +480,8 @@ class MaxPool2d(_Pool):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        uses, h, shape = self.recall(v)
-        v = v.transpose(1, 2, 3, 0)
-        v_uses, waiting = np.empty_like(uses), np.ones(h.shape, bool)
-        for down, right in np.ndindex(self.kernel_size):
-            first = (uses[:, down, right] == h) & waiting
-            v_uses[:, down, right] = v * first
-            waiting &= ~first
+        won, shape = self.recall(v)
+        v_uses = np.where(won, v.transpose(1, 2, 3, 0)[:, None, None], 0)
         return _fold(v_uses, self._window, shape)
 
 # %% ../nbs/17_convolution.ipynb #1c49daf1
@@ -514,6 +524,7 @@ class AvgPool2d(_Pool):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
+        *,
         count_include_pad: bool = True,
     ) -> None:
         if not isinstance(count_include_pad, bool):
@@ -572,7 +583,12 @@ class AvgPool2d(_Pool):
         """
         members, shape = self.recall(v)
         share = v.transpose(1, 2, 3, 0) / members
-        v_uses = np.empty_like(share, shape=(
+        v_uses = np.broadcast_to(share[:, None, None], (
             len(share), *self.kernel_size, *share.shape[1:]))
-        v_uses[...] = share[:, None, None]
         return _fold(v_uses, self._window, shape)
+
+    def __repr__(self) -> str:
+        told = self._told(self.kernel_size)
+        if not self.count_include_pad:
+            told += ", count_include_pad=False"
+        return f"AvgPool2d({told})"

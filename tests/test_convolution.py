@@ -89,7 +89,7 @@ def jax_pool(x, kernel, stride, padding, start, reduce):
 def test_pooling_agrees_with_jax(n, kernel, stride, data, spare):
     padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
     shape = (n, 2, *fitting(kernel, padding, spare))
-    x = rng(2).permutation(np.prod(shape)).reshape(shape) / 7.0  # no ties
+    x = rng(2).permutation(np.prod(shape)).reshape(shape) / 7.0 - 3  # no ties
     most = partial(jax_pool, kernel=kernel, stride=stride, padding=padding,
                    start=-jnp.inf, reduce=jax.lax.max)
     total = partial(jax_pool, kernel=kernel, stride=stride, padding=padding,
@@ -195,7 +195,62 @@ def test_max_pooling_with_padding_is_proved_too():
                   [sp.Max(x[0, c, 1, k], x[0, c, 2, k]) for k in (0, 1)]]
                  for c in (0, 1)]]
 
-    assert prove(layer, (1, 2, 3, 2), formula=formula, unseen={"oo": "a frame of −∞"})
+    assert prove(layer, (1, 2, 3, 2), formula=formula)
+
+
+def test_a_frame_of_padding_is_less_than_any_pixel():
+    layer = MaxPool2d(2, 1, 1)
+    x = rng().normal(size=(1, 1, 3, 3)) - 100
+    assert layer.forward(x).max() < -90
+    assert layer.backward(np.ones((1, 1, 4, 4))).sum() == 16
+
+
+def test_a_pixel_that_is_nan_wins():
+    layer = MaxPool2d(2)
+    assert np.isnan(layer.forward(np.array([[[[1.0, np.nan], [3.0, 4.0]]]])))
+    v_x = layer.backward(np.ones((1, 1, 1, 1)))
+    assert v_x.tolist() == [[[[0, 1], [0, 0]]]]
+
+
+def test_losers_get_nothing_of_an_infinite_v():
+    layer = MaxPool2d(2)
+    layer.forward(np.arange(4.0).reshape(1, 1, 2, 2))
+    v_x = layer.backward(np.full((1, 1, 1, 1), np.inf))
+    assert v_x.tolist() == [[[[0, 0], [0, np.inf]]]]
+
+
+def test_v_is_not_cast_to_the_images_dtype():
+    layer = MaxPool2d(1)
+    layer.forward(np.ones((1, 1, 1, 1), np.float32))
+    assert layer.backward(np.full((1, 1, 1, 1), 1e300)) == 1e300
+
+
+def test_a_complex_v_is_not_cast_to_real_gradients():
+    layer = conv(1, 1, 2)
+    d = layer.forward(np.ones((1, 1, 3, 3)))
+    layer.backward(d)
+    before = layer.gradient.copy()
+    with pytest.raises(TypeError, match="same_kind"):
+        layer.backward(d * 1j)
+    assert (layer.gradient == before).all()
+
+
+def test_the_maximum_keeps_a_byte_of_each_use():
+    layer = MaxPool2d(3, 1, 1)
+    layer.forward(np.ones((2, 2, 6, 6)))
+    assert layer._kept[1][0].dtype == bool
+
+
+def test_layers_that_differ_print_differently():
+    assert str(conv(1, 2, 3, bias=False)) == "Conv2d(1 → 2, 3 × 3, bias=False)"
+    assert str(AvgPool2d(2, count_include_pad=False)) == (
+        "AvgPool2d(2 × 2, count_include_pad=False)")
+    assert str(AvgPool2d(2)) == "AvgPool2d(2 × 2)"
+
+
+def test_settings_after_the_padding_are_named():
+    with pytest.raises(TypeError, match="positional"):
+        AvgPool2d(3, 2, 1, False)  # PyTorch's fourth is ceil_mode
 
 
 # --- what is refused ----------------------------------------------------------
@@ -217,6 +272,8 @@ def test_max_pooling_with_padding_is_proved_too():
     (lambda: AvgPool2d(2, count_include_pad=1), TypeError, "as a bool"),
     (lambda: Unflatten(0, (1, 8)), ValueError, "from 1 on"),
     (lambda: Unflatten(1, 8), TypeError, "tuple of sizes"),
+    (lambda: Unflatten(1, ()), ValueError, "a size or more"),
+    (lambda: conv(1, 1, 3, bias="no"), TypeError, "bias as a bool"),
     (lambda: Unflatten(1, (2.0, 4)), TypeError, "integers"),
 ])
 def test_settings_that_cannot_be(attempt, kind, message):
