@@ -337,6 +337,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_css_file("palette.css")
     app.add_css_file("book.css")
     app.setup_extension("look")
+    app.setup_extension("access")
     app.connect("config-inited", site_options)
     app.connect("builder-inited", name_cells)
     app.connect("env-get-outdated", outdated)
