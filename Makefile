@@ -12,11 +12,12 @@ MODULES := differences symbolic graph layer activations losses neurons network d
   descent optimizers initialization regularization normalization data training \
   convolution recurrence attention policy \
   exercises figures
+JUDGES := book/report/node_modules
 READY := $(VENV)/.ready
 export PYTHONPATH := book
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help book test package-test lab serve pdf epub zip clean lock export execute lint bench site-report
+.PHONY: help book test package-test lab serve pdf epub zip clean lock export execute lint bench site-report linkcheck
 
 help:
 	@sed -n '1,5p' Makefile
@@ -37,6 +38,15 @@ book/node_modules/.package-lock.json: book/package-lock.json $(READY)
 	cd book && npm ci --silent
 	touch $@
 
+# What judges the site, apart from what builds it; Lighthouse is for the report alone.
+$(JUDGES)/.judges: book/report/package-lock.json $(READY)
+	cd book/report && npm ci --silent --omit=dev
+	touch $@
+
+$(JUDGES)/.lighthouse: book/report/package-lock.json $(READY)
+	cd book/report && npm ci --silent
+	touch $(JUDGES)/.judges $@
+
 # nbdev also writes an index for its own documentation pages, which we do not use,
 # and writes pyproject.toml as it was: that is no reason to install again.
 $(VENV)/.exported: $(wildcard nbs/*.ipynb) $(VENV)/.installed
@@ -52,7 +62,7 @@ execute: export
 book: execute book/node_modules/.package-lock.json
 	@python book/build.py
 
-test: book lint
+test: book lint $(JUDGES)/.judges
 	pytest -q tests
 
 # The package alone, in whatever environment BIN names (CI tries several).
@@ -73,8 +83,13 @@ pdf epub zip: book
 serve: book
 	python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
-site-report: book
+# What every page weighs, and what is found on it; Lighthouse for three of them.
+site-report: book $(JUDGES)/.lighthouse
 	python book/report.py
+
+# Every external link, over the network.
+linkcheck: book
+	python book/linkcheck.py
 
 bench: $(VENV)/.installed
 	for script in bench/bench_*.py; do python $$script || exit 1; done
@@ -89,4 +104,4 @@ lock:
 	rm -rf uv.lock _build/lock
 
 clean:
-	rm -rf _build build dist *.egg-info book/node_modules
+	rm -rf _build build dist *.egg-info book/node_modules $(JUDGES)

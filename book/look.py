@@ -383,6 +383,9 @@ def write_fonts(app: Sphinx, error: Exception | None) -> None:
     write_formula_fonts(outdir, used, cache)
 
 
+FACE = re.compile(r"@font-face\{[^}]*url\(fonts/([^)]+)\)[^}]*\}")
+
+
 def write_formula_fonts(outdir: Path, used: dict[str, set[str]], cache: Path) -> None:
     """Cut KaTeX's fonts, which hold alphabets of which little is used."""
     folder = outdir / "_static/katex/fonts"
@@ -391,6 +394,17 @@ def write_formula_fonts(outdir: Path, used: dict[str, set[str]], cache: Path) ->
         data, held = cut(source, wanted, cache)
         target = folder / f"{source.stem}.woff2"
         target.write_bytes(data) if held else target.unlink(missing_ok=True)
+    forget_formula_fonts(folder)
+
+
+def forget_formula_fonts(folder: Path) -> None:
+    """Drop the rules for fonts of which no letter is used: nobody asks for them."""
+    style = folder.parent / "katex.min.css"
+    kept = FACE.sub(
+        lambda rule: rule[0] if (folder / rule[1]).exists() else "",
+        style.read_text("utf8"),
+    )
+    style.write_text(kept, "utf8")
 
 
 def own_templates(app: Sphinx) -> None:

@@ -50,6 +50,12 @@ def browser_path() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def node() -> str:
+    """Node as it came with the environment, or else the machine's."""
+    own = Path(sys.executable).with_name("node")
+    return str(own) if own.exists() else shutil.which("node") or "node"
+
+
 def pages(site: Path = SITE) -> list[str]:
     """Every page of the site, by its path below the root, but its redirection."""
     found = (path.relative_to(site) for path in site.rglob("*.html"))
@@ -172,6 +178,7 @@ def examine(browser: Any, address: str, page: str, whole: bool = True) -> Findin
     )
     try:
         tab.goto(f"{address}/{page}", wait_until="networkidle" if whole else "load")
+        tab.evaluate("document.fonts.ready.then(() => null)")
         weights = weight({urlparse(u).path for u in asked if u.startswith(address)})
         judged = judge(tab, whole)
     finally:
@@ -273,7 +280,7 @@ def validate(names: list[str], whole: bool = True) -> dict[str, list[str]]:
         for copy, name in copies.items():
             text = (SITE / name).read_text("utf8")
             Path(copy).write_text(text if whole else undrawn(text), "utf8")
-        command = ["node", str(tool), "--config", str(config), "-f", "json", *copies]
+        command = [node(), str(tool), "--config", str(config), "-f", "json", *copies]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=900)
     found: dict[str, list[str]] = {name: [] for name in names}
     for file in json.loads(ran.stdout):
@@ -295,7 +302,7 @@ def lighthouse(url: str, browser: str) -> dict[str, int]:
     """One run of Lighthouse, desktop preset: its scores out of 100."""
     flags = " ".join(["--headless=new", *FLAGS[1:]])
     command = [
-        "node",
+        node(),
         str(TOOLS / "node_modules/lighthouse/cli/index.js"),
         url,
         "--preset=desktop",

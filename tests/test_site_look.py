@@ -5,26 +5,19 @@ import itertools
 import re
 
 import pytest
-import report
 import yaml
 from conftest import ROOT
-from test_site import PAGES, SITE, browser, needs_browser
+from test_site import PAGES, SITE, address, browser, needs_browser
 
 from backprop_lit.figures import LIGHT
 
-__all__ = ["browser"]
+__all__ = ["address", "browser"]
 CHAPTERS = [page for page in PAGES if re.match(r"nbs/\d\d_", page)]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
 READING = [
     f"{entry['file']}.html" for part in TOC["parts"] for entry in part["chapters"]
 ]
 DARK = "rgb(18, 18, 18)"  # the paper of figures.DARK
-
-
-@pytest.fixture(scope="module")
-def address():
-    with report.serve() as where:
-        yield where
 
 
 @pytest.fixture
@@ -54,13 +47,7 @@ def text_of(page):
     return (SITE / page).read_text("utf8")
 
 
-# Weight
-
-
-@needs_browser
-def test_a_first_visit_to_any_page_is_light(browser, address):
-    heavy = {page: sum(report.weigh(browser, address, page).values()) for page in PAGES}
-    assert {page: size for page, size in heavy.items() if size > 300_000} == {}
+# What is loaded
 
 
 def test_a_page_loads_nothing_of_a_theme():
