@@ -1,6 +1,7 @@
 """Conv2d and pooling: against JAX on random sizes, PyTorch's numbers, bad input."""
 
 import copy
+import inspect
 import pickle
 from functools import partial
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backprop_lit import convolution
 from backprop_lit.activations import Tanh
 from backprop_lit.convolution import AvgPool2d, Conv2d, MaxPool2d, Unflatten
 from backprop_lit.differences import gradcheck
@@ -196,6 +198,27 @@ def test_max_pooling_with_padding_is_proved_too():
                  for c in (0, 1)]]
 
     assert prove(layer, (1, 2, 3, 2), formula=formula)
+
+
+BROKEN_FOLDS = [
+    ("+= uses", "= uses"),
+    ("x[:, *pixels] += uses[:, down, right]", "pass"),
+    ("above:height - above", ":height - 2 * above"),
+]
+
+
+@pytest.mark.parametrize("layer", [
+    conv(2, 3, (3, 2), (2, 1), (1, 0)), MaxPool2d((2, 1), 1, (1, 0)),
+    AvgPool2d((2, 3), 1, (1, 0))], ids=str)
+@pytest.mark.parametrize("fault", [None, *BROKEN_FOLDS], ids=str)
+def test_proofs_reach_the_fold(layer, fault, monkeypatch):
+    if fault is not None:
+        source = inspect.getsource(convolution._fold)
+        assert source.count(fault[0]) == 1
+        scope = dict(vars(convolution))
+        exec(source.replace(*fault), scope)
+        monkeypatch.setattr(convolution, "_fold", scope["_fold"])
+    assert bool(prove(layer, (1, 2, 3, 3))) == (fault is None)
 
 
 def test_a_frame_of_padding_is_less_than_any_pixel():
