@@ -166,8 +166,8 @@ class RNN(_Recurrent):
     bias : bool
         Whether there are biases: two vectors, which are always added.
     truncate : int, optional
-        If given, v does not pass from step k·truncate to the step before:
-        the sequence is cut into chunks that hand on h, and no v.
+        If given, the sequence is cut into chunks of so many steps, counted
+        from its first; they hand on h, and no v.
     rng : numpy.random.Generator
         Source of the first parameters: uniform between −1/√hidden_size and
         1/√hidden_size, as PyTorch's.
@@ -304,8 +304,8 @@ class LSTM(_Recurrent):
     bias : bool
         Whether there are biases: two vectors, which are always added.
     truncate : int, optional
-        If given, v does not pass from step k·truncate to the step before:
-        the sequence is cut into chunks that hand on h and c, and no v.
+        If given, the sequence is cut into chunks of so many steps, counted
+        from its first; they hand on h and c, and no v.
     rng : numpy.random.Generator
         Source of the first parameters: uniform between −1/√hidden_size and
         1/√hidden_size, as PyTorch's.
