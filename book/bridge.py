@@ -26,7 +26,6 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.domains.python import PythonDomain
 from sphinx.domains.std import StandardDomain
 from sphinx.util import logging as sphinx_logging
 
@@ -132,38 +131,6 @@ def fold_docstrings(
     if "body" in context and app.builder.name == "html":  # an EPUB has no folds
         fold = rf'\1{TOGGLE}<span class="doc-rest">\2</span>'
         context["body"] = DOC.sub(fold, context["body"])
-
-
-# Names lead to their definitions -----------------------------------------------
-
-CODE = re.compile(r'<div class="highlight"><pre>.*?</pre>', re.S)
-NAME = re.compile(
-    r'(?<!<span class="o">\.</span>)'  # not an attribute
-    r'(<span class="n[cf]?">(\w+)</span>)'
-    r'(?!<span class="o">=</span>)'  # not a keyword
-)
-
-
-def link_names(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Lead each public name in a notebook's code to its entry in the API."""
-    path = notebooks.ROOT / f"{page}.ipynb"
-    if "body" not in context or not path.exists():
-        return
-    known = cast(PythonDomain, app.env.get_domain("py")).objects
-    targets = {}
-    for name, module in notebooks.names_on(path).items():
-        full = f"backprop_lit.{module}.{name}"
-        if full in known:
-            place = app.builder.get_relative_uri(page, known[full].docname)
-            targets[name] = f'<a class="name" href="{place}#{known[full].node_id}">'
-
-    def link(match: re.Match[str]) -> str:
-        opening = targets.get(match[2])
-        return f"{opening}{match[1]}</a>" if opening else match[0]
-
-    context["body"] = CODE.sub(lambda code: NAME.sub(link, code[0]), context["body"])
 
 
 # Mathematics -------------------------------------------------------------------
@@ -329,6 +296,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     prepare_katex()
     app.setup_extension("sphinxcontrib.katex")
     app.setup_extension("touch")
+    app.setup_extension("doors")
     if os.environ.get("BOOK_URL"):
         app.setup_extension("sphinx_sitemap")
         app.setup_extension("sphinxext.opengraph")
@@ -345,7 +313,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", link_home)
     app.connect("autodoc-process-docstring", escape_bars)
     app.connect("autodoc-skip-member", skip_field)
-    app.connect("html-page-context", link_names)
     app.connect("html-page-context", fold_docstrings)
     app.connect("build-finished", copy_katex)
     app.connect("build-finished", write_palette)

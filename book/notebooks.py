@@ -156,40 +156,6 @@ def read(text: str) -> nbformat.NotebookNode:
     return nb
 
 
-def names_on(path: Path) -> dict[str, str]:
-    """Public names that a notebook means wherever it writes them, with their modules.
-
-    They are imported there or exported from there, and no other cell binds them.
-    """
-    meant: dict[str, str] = {}
-    bound: set[str] = set()
-    for cell in nbformat.read(path, 4).cells:
-        found, code = directives(cell.source)
-        if cell.cell_type != "code":
-            continue
-        if module := found.get("default_exp"):
-            meant |= dict.fromkeys(literal(module, "__all__"), module)
-        for node in ast.walk(ast.parse(plain(code))):
-            if isinstance(node, ast.ImportFrom) and imported(ast.unparse(node)):
-                home = (node.module or "").removeprefix("backprop_lit").lstrip(".")
-                names = {alias.name for alias in node.names if not alias.asname}
-                meant |= {name: home or module_of(name) for name in names}
-            elif isinstance(node, ast.arg):
-                bound.add(node.arg)
-            elif "export" not in found:
-                bound |= binds(node)
-    return {name: home for name, home in meant.items() if name not in bound}
-
-
-def binds(node: ast.AST) -> set[str]:
-    """The name that a piece of Python binds, if it binds one."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        return {node.id}
-    return set()
-
-
 def chapters() -> dict[str, Path]:
     """Module name to notebook, in the order of reading."""
     found = {}

@@ -66,12 +66,6 @@ def test_the_table_of_names_is_read():
     assert notebooks.imported("from backprop_lit import Linear") == {"network"}
 
 
-def test_a_name_that_a_page_binds_anew_is_no_door(tmp_path):
-    source = "from backprop_lit.network import Linear, Sequential\nLinear = 3"
-    path = write(tmp_path / "page.ipynb", notebook(source))
-    assert notebooks.names_on(path) == {"Sequential": "network"}
-
-
 def test_a_failing_cell_and_a_line_on_stderr_name_notebook_and_cell(tmp_path):
     bad = write(tmp_path / "bad.ipynb", notebook("x = 1", "1 / 0"))
     loud = write(
