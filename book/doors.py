@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import notebooks
 import survey
@@ -34,6 +34,14 @@ GENERATED = (API, FORMULAS, "nbs/identifiers")
 # What is known -----------------------------------------------------------------
 
 
+def documents() -> list[Path]:
+    """Every page that `_toc.yml` names, in the order of reading."""
+    toc = (notebooks.ROOT / "_toc.yml").read_text("utf8")
+    names = re.findall(r"^\s*-?\s*(?:root|file):\s*(\S+)", toc, re.M)
+    paths = [notebooks.ROOT / f"{n}{end}" for n in names for end in (".ipynb", ".md")]
+    return [path for path in paths if path.exists()]
+
+
 class Atlas:
     """The surveys of all notebooks, kept from build to build."""
 
@@ -45,7 +53,7 @@ class Atlas:
         kept = getattr(env, "book_surveys", {})
         env.book_surveys = {}  # type: ignore[attr-defined]
         self.known: Catalog | None = None
-        for path in notebooks.notebooks():
+        for path in documents():
             docname = path.relative_to(notebooks.ROOT).with_suffix("").as_posix()
             digest = house.copy()
             digest.update(path.read_bytes())
@@ -66,6 +74,7 @@ class Atlas:
             cell.id: docname
             for docname, page in self.pages.items()
             for cell in page.cells
+            if cell.code
         }
 
     @property
@@ -131,16 +140,15 @@ class BookDomain(Domain):
 
     name = "book"
     label = "Book"
-    object_types: ClassVar[dict[str, ObjType]] = {"formula": ObjType("formula")}
-    initial_data: ClassVar[dict[str, Any]] = {
+    object_types = {"formula": ObjType("formula")}  # noqa: RUF012
+    initial_data: dict[str, Any] = {  # noqa: RUF012
         "sections": {},
         "terms": {},
-        "boxes": {},
         "asked": {},
     }
 
     def clear_doc(self, docname: str) -> None:
-        for kept in ("sections", "boxes", "asked"):
+        for kept in ("sections", "asked"):
             self.data[kept].pop(docname, None)
 
     def merge_domaindata(self, docnames: list[str], otherdata: dict[str, Any]) -> None:
@@ -178,6 +186,9 @@ def remember(app: Sphinx, doctree: nodes.document) -> None:
             parent = parent.parent
         if cell and parent is not None:
             sections[cell] = parent["ids"][0], parent[0].astext()
+    for box in doctree.findall(nodes.admonition):
+        if box[0].astext() == "Letters of this chapter":
+            box["classes"].append("letters")
     data["asked"][docname] = {
         node["reftarget"].lower()
         for node in doctree.findall(addnodes.pending_xref)
@@ -711,15 +722,16 @@ def link_numbers(
 
 # What the script looks up ------------------------------------------------------
 
-LETTERS = re.compile(
-    r'<div class="admonition-letters-of-this-chapter[^>]*>.*?</div>(?=\s*<p)', re.S
-)
+LETTERS = re.compile(r'<div class="[^"]*\bletters\b[^"]*">.*?</div>(?=\s*<p)', re.S)
+SIGNS_OF = re.compile(r'<p><span class="math">(?:(?!</p>|chapter).)*</p>', re.S)
 
 
 def write_tellings(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Definitions and boxes of letters as small scripts, loaded on demand."""
+    if app.builder.name != "html":
+        return
     body, folder = context.get("body", ""), Path(app.outdir, "_static", "doors")
     name = page.rpartition("/")[2]
     if page == GLOSSARY:
@@ -728,9 +740,7 @@ def write_tellings(
         write(folder / "glossary.js", "glossary", told)
     elif page == "nbs/notation":
         dialect = re.search(r"<table.*?</table>", body, re.S)
-        known = re.findall(r"<p>(?:(?!</p>|chapter).)*</p>", body, re.S)
-        letters = [p for p in known if p.startswith('<p><span class="math')]
-        found = (dialect[0] if dialect else "") + "".join(letters)
+        found = (dialect[0] if dialect else "") + "".join(SIGNS_OF.findall(body))
         write(folder / "notation.js", "notation", found)
     elif box := LETTERS.search(body):
         write(folder / f"{name}.js", name, box[0])
@@ -751,12 +761,31 @@ def rendered(app: Sphinx, page: str, node: nodes.Element) -> str:
     return re.sub(r"^<p>|</p>$", "", fragment.strip())
 
 
+def lighten(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """In the index of formulas, the sources of the formulas are not said again."""
+    if page == FORMULAS and "body" in context:
+        sources = r"<annotation encoding=.*?</annotation>"
+        context["body"] = re.sub(sources, "", context["body"], flags=re.S)
+
+
+def score_search(app: Sphinx, config: Any) -> None:
+    config.html_search_scorer = str(Path(__file__).parent / "search.js")
+
+
+def add_script(app: Sphinx) -> None:
+    """Only pages in a browser have pointers."""
+    if app.builder.name == "html":
+        app.add_js_file("doors.js", loading_method="defer")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_domain(BookDomain)
     app.add_directive("formula-index", FormulaIndex)
     app.add_directive("identifier-index", IdentifierIndex)
     app.add_css_file("doors.css")
-    app.add_js_file("doors.js", loading_method="defer")
+    app.connect("builder-inited", add_script)
     app.connect("env-get-outdated", outdated, priority=400)
     app.connect("doctree-read", remember)
     app.connect("doctree-read", under_entries)
@@ -766,4 +795,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", link_code, priority=400)
     app.connect("html-page-context", link_numbers)
     app.connect("html-page-context", write_tellings)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect("html-page-context", lighten)
+    app.connect("config-inited", score_search)
+    safe = {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "1", "env_version": 1} | safe
