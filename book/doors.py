@@ -400,7 +400,9 @@ def plain(node: nodes.Node) -> str:
     """Text with its mathematics as signs, for a title that holds no markup."""
     if isinstance(node, nodes.math):
         tex = node.astext()
+        tex = tex.replace(r"\tfrac12", "½").replace(r"\|", "‖")
         tex = re.sub(r"\\[td]?frac\{(.*?)\}\{(.*?)\}", r"\1/\2", tex)
+        tex = re.sub(r"\^\{?([0-9])\}?", lambda m: "⁰¹²³⁴⁵⁶⁷⁸⁹"[int(m[1])], tex)
         tex = re.sub(r"\\([A-Za-z]+)", sign, tex)
         return re.sub(
             r"\\[,;!]|\\\\|[{}]", lambda m: " " * (m[0] == r"\,"), tex
@@ -739,9 +741,9 @@ def write_tellings(
         told = {key: rendered(app, page, first) for key, (_, first) in terms.items()}
         write(folder / "glossary.js", "glossary", told)
     elif page == "nbs/notation":
-        dialect = re.search(r"<table.*?</table>", body, re.S)
-        found = (dialect[0] if dialect else "") + "".join(SIGNS_OF.findall(body))
-        write(folder / "notation.js", "notation", found)
+        tables = re.findall(r"<table.*?</table>", body, re.S)
+        texts = SIGNS_OF.findall(re.sub(r"<table.*?</table>", "", body, flags=re.S))
+        write(folder / "notation.js", "notation", "".join(tables[:1] + texts))
     elif box := LETTERS.search(body):
         write(folder / f"{name}.js", name, box[0])
 

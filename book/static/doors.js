@@ -66,7 +66,7 @@ window.doors = (() => {
       found.push({ keys: keys(letters), html: `<b>${letters.innerHTML}</b> · ${last.innerHTML}` });
     }
     for (const text of box.querySelectorAll("li, p")) {
-      if (text.querySelector("p") || text.matches(".admonition-title")) continue;
+      if (text.querySelector("p") || text.matches(".admonition-title, td *, th *")) continue;
       for (const clause of clauses(text)) {
         const parts = [...clause.querySelectorAll(":scope > .math")];
         const head = document.createElement("div");
@@ -198,10 +198,11 @@ window.doors = (() => {
     return found ? [found] : [];
   };
 
-  const door = (node) => {
-    if (!(node instanceof Element)) return null;
-    const link = node.closest("a.term, a.number");
-    return link ?? (node.closest(".bd-article .katex-html") && isLetter(node) ? node : null);
+  // KaTeX lays boxes over letters, so a letter is looked for under all of them.
+  const door = ({ target: node, clientX: x, clientY: y }) => {
+    const link = node.closest?.("a.term, a.number");
+    if (link || !node.closest?.(".bd-article .katex-html")) return link;
+    return document.elementsFromPoint(x, y).find((under) => isLetter(under)) ?? null;
   };
   const later = (action, wait) => { clearTimeout(timer); timer = setTimeout(action, wait); };
   const start = () => {
@@ -209,22 +210,26 @@ window.doors = (() => {
       link.dataset.told = link.title;
       link.removeAttribute("title");
     }
-    document.addEventListener("pointerover", (event) => {
+    let pointed = null;
+    document.addEventListener("pointermove", (event) => {
       if (touch(event)) return;
-      const target = door(event.target);
-      if (target) later(() => show(target), owner ? 60 : 250);
-      else if (tip.contains(event.target)) clearTimeout(timer);
-      else if (owner && !owner.matches(":focus-visible")) later(close, 250);
-      else if (!owner) clearTimeout(timer);
-    });
+      const inside = tip.contains(event.target);
+      const target = inside ? tip : door(event);
+      if (target === pointed) return;
+      pointed = target;
+      if (inside) clearTimeout(timer);
+      else if (target) later(() => show(target), owner ? 60 : 250);
+      else if (owner?.matches(":focus-visible")) clearTimeout(timer);
+      else later(close, 250);
+    }, { passive: true });
     document.addEventListener("focusin", (event) => {
-      const target = door(event.target);
+      const target = event.target.closest?.("a.term, a.number");
       if (target?.matches(":focus-visible")) show(target);
     });
     document.addEventListener("focusout", (event) => { if (event.target === owner) close(); });
     document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
     document.addEventListener("click", (event) => {
-      const target = door(event.target);
+      const target = door(event);
       if (!target && !tip.contains(event.target)) return close();
       if (target && touch(event) && target !== owner) {
         event.preventDefault();
