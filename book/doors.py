@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import html
+import importlib
+import inspect
 import json
 import re
 import unicodedata
@@ -147,6 +149,9 @@ class BookDomain(Domain):
         "asked": {},
     }
 
+    def get_type_name(self, type: ObjType, primary: bool = False) -> str:
+        return type.lname  # in the results of a search, without the domain
+
     def clear_doc(self, docname: str) -> None:
         for kept in ("sections", "asked"):
             self.data[kept].pop(docname, None)
@@ -209,7 +214,7 @@ def address(app: Sphinx, page: str, target: str) -> str:
             return ""
     else:
         entry = f"backprop_lit.{target}"
-        while entry.count(".") > 1 and entry not in known:
+        while entry.count(".") > 2 and entry not in known:
             entry = entry.rpartition(".")[0]
         if entry in known:
             place, anchor = known[entry].docname, known[entry].node_id
@@ -539,8 +544,11 @@ class FormulaIndex(Directive):
         for docname, page in atlas(env).pages.items():
             if not page.formulas:
                 continue
-            section = nodes.section(names=[page.title])
-            section += nodes.title("", page.title)
+            number = re.search(r"/(\d\d)_", docname)
+            chapter = int(number[1]) if number else 0
+            title = f"{chapter} {page.title}" if chapter else page.title
+            section = nodes.section(names=[title])
+            section += nodes.title("", title)
             document.note_implicit_target(section, section)
             for formula in page.formulas:
                 section += self.entry(env, docname, page, formula)
@@ -567,6 +575,9 @@ class FormulaIndex(Directive):
     def held(self, page: Page, formula: Formula) -> nodes.paragraph:
         """The code and the proof of a formula, in a line."""
         line = nodes.paragraph(classes=["doors"])
+        if not (formula.code or formula.proof or formula.identity):
+            line += nodes.Text("No code of its own, no proof on the page")
+            return line
         cells = [cell for cell in page.cells if cell.id in formula.code]
         line += [nodes.strong("", "Code"), nodes.Text(" ")]
         names = list(survey.public(page, cells))
@@ -611,7 +622,10 @@ class IdentifierIndex(Directive):
             module, _, name = full.partition(".")
             where = found.homes.get(full)
             term = nodes.term("", "", to(f"name:{full}", name))
-            told = nodes.paragraph("", summaries.get(full, ""))
+            words = re.split(r"`+", summaries.get(full, ""))
+            kinds = (nodes.Text, lambda word: nodes.literal("", word))
+            told = nodes.paragraph()
+            told += [kinds[i % 2](word) for i, word in enumerate(words) if word]
             told += [nodes.Text(" "), self.origin(module, where)]
             body = nodes.definition("", told)
             listing += nodes.definition_list_item("", term, body)
@@ -627,13 +641,15 @@ class IdentifierIndex(Directive):
 
 
 def first_line(full: str) -> str:
-    """The first sentence of a name's docstring."""
-    import importlib
-
+    """The first sentence of a name's docstring, or what kind of value it is."""
     module, _, name = full.partition(".")
     thing = getattr(importlib.import_module(f"backprop_lit.{module}"), name, None)
-    own = callable(thing) and getattr(thing, "__doc__", None)
-    return (own or "").strip().partition("\n\n")[0].replace("\n", " ")
+    if not isinstance(thing, type) and not inspect.isfunction(thing):
+        return f"A value: a `{type(thing).__name__}`."
+    if not thing.__module__.startswith("backprop_lit"):
+        return f"A shorter name for `{thing.__module__}.{thing.__name__}`."
+    first = (thing.__doc__ or "").strip().partition("\n\n")[0]
+    return re.sub(r"\s+", " ", first)
 
 
 # Code on the pages -------------------------------------------------------------
@@ -800,4 +816,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", lighten)
     app.connect("config-inited", score_search)
     safe = {"parallel_read_safe": True, "parallel_write_safe": True}
-    return {"version": "1", "env_version": 1} | safe
+    return {"version": "1", "env_version": 2} | safe

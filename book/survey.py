@@ -100,6 +100,9 @@ class Catalog:
         for node in tree.body:
             if isinstance(node, ast.ImportFrom):
                 yield from self.imported(node)
+            elif isinstance(node, ast.Import):
+                for name in stored(node):
+                    yield name, None
             elif isinstance(node, ast.ClassDef | ast.FunctionDef):
                 yield node.name, ("object", f"{module}.{node.name}")
             else:

@@ -63,7 +63,7 @@ window.doors = (() => {
     for (const row of box.querySelectorAll("tbody tr")) {
       const [letters, ...rest] = row.cells;
       const last = html.includes("others write") ? rest[1] : rest.at(-1);
-      found.push({ keys: keys(letters), html: `<b>${letters.innerHTML}</b> · ${last.innerHTML}` });
+      found.push({ keys: keys(letters), html: `<b>${inner(letters)}</b> · ${inner(last)}` });
     }
     for (const text of box.querySelectorAll("li, p")) {
       if (text.querySelector("p") || text.matches(".admonition-title, td *, th *")) continue;
@@ -80,6 +80,7 @@ window.doors = (() => {
     }
     return found;
   };
+  const inner = (cell) => (cell.querySelector(":scope > p:only-child") ?? cell).innerHTML;
   const clauses = (text) => {
     const found = [document.createElement("div")];
     for (const node of text.childNodes) {
@@ -175,7 +176,7 @@ window.doors = (() => {
     owner = target;
     const parts = await content(target);
     if (owner !== target || !parts.length) return owner === target && close();
-    tip.innerHTML = parts.map((part) => `<p>${part}</p>`).join("");
+    tip.innerHTML = parts.map((part) => `<div>${part}</div>`).join("");
     tip.querySelectorAll("[id]").forEach((node) => node.removeAttribute("id"));
     tip.querySelectorAll("a").forEach((link) => link.replaceWith(...link.childNodes));
     document.body.append(tip);
