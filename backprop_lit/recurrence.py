@@ -42,6 +42,15 @@ def _check_truncate(layer: Layer, truncate: Any) -> None:
         raise ValueError(f"{layer} wants truncate from 1 on, got {truncate}")
 
 
+def _check_kind(
+    layer: Layer, name: str, state: Array, x: Array, theta: Array
+) -> None:
+    kind = state.dtype.kind
+    if kind != "f" and kind not in (x.dtype.kind, theta.dtype.kind):
+        raise TypeError(f"{layer} wants {name} of the kind of x, {x.dtype}, "
+                        f"got {state.dtype}")
+
+
 class _Recurrent(Layer):
     """What RNN and LSTM share: all that stands outside their loops."""
 
@@ -105,6 +114,7 @@ class _Recurrent(Layer):
         for name, state in initial.items():
             if state is not None:
                 check_shape(self, name, state, (len(x), self.hidden_size))
+                _check_kind(self, name, state, x, self.theta)
         return x.swapaxes(0, 1).copy().reshape(-1, self.input_size)
 
     def _project(self, x: Array, n: int, scale: Any = 1) -> Array:
@@ -593,7 +603,7 @@ class LastStep(Layer):
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Return x[:, −1], of shape (n, …); x has shape (n, s, …)."""
         check_shape(self, "x", x, ("n", "s", *(x.shape[2:] or ("…",))))
-        return self.keep(x[:, -1], x.shape)
+        return self.keep(x[:, -1].copy(), x.shape)
 
     def backward(self, v: Array) -> Array:
         """Return v at the last step, and 0 at all others."""
@@ -714,9 +724,11 @@ class Alphabet:
 
         Raises
         ------
-        ValueError
-            If a character is not in the alphabet.
+        ValueError, TypeError
+            If a character is not in the alphabet, or this is no string.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"{self} wants a str, got {type(text).__name__}")
         if strange := sorted(set(text) - set(self.characters)):
             raise ValueError(f"{self} has no character {strange[0]!r}")
         return np.array([self._tokens[c] for c in text], np.int64)

@@ -257,7 +257,9 @@ def test_time_distributed_hands_on_training_and_state():
 def test_last_step_takes_v_to_the_last_step_alone():
     last = LastStep()
     x = rng().normal(size=(2, 3, 4))
-    assert (last.forward(x) == x[:, 2]).all()
+    said = last.forward(x)
+    assert (said == x[:, 2]).all()
+    assert not np.shares_memory(said, x)
     v = last.backward(np.ones((2, 4)))
     assert v.sum() == 8
     assert (v[:, 2] == 1).all()
@@ -301,6 +303,9 @@ def test_bad_states_and_v_are_refused_and_nothing_changes(kind):
             layer.forward(2 * x, h_0=state)
     with pytest.raises(TypeError, match="h_0"):
         layer.forward(2 * x, h_0=np.ones((4, 2), int))
+    for bad in (np.ones((4, 2), complex), np.full((4, 2), "a", object)):
+        with pytest.raises(TypeError, match="wants h_0 of the kind of x"):
+            layer.forward(2 * x, h_0=bad)
     with pytest.raises(ValueError, match="wants v of shape"):
         layer.backward(np.ones((4, 4, 2)))
     assert (layer.gradient == before[0]).all()
@@ -386,6 +391,9 @@ def test_strange_characters_and_tokens_are_refused():
     alphabet = Alphabet("banana")
     with pytest.raises(ValueError, match="3 characters has no character 'x'"):
         alphabet.encode("bax")
+    for bad in (3, None, ["a"], b"a"):
+        with pytest.raises(TypeError, match="wants a str, got"):
+            alphabet.encode(bad)
     for tokens in ([3], [-1], [[0]]):
         with pytest.raises(ValueError, match="wants tokens"):
             alphabet.decode(tokens)
