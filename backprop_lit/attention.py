@@ -24,6 +24,12 @@ __all__ = ['Embedding', 'scaled_dot_product_attention', 'scaled_dot_product_atte
            'MultiheadAttention', 'TransformerBlock', 'GPT']
 
 # %% ../nbs/19_attention.ipynb #7d921187
+def _is_positive(number: Any) -> bool:
+    real = isinstance(number, (int, float, np.integer, np.floating))
+    return (real and not isinstance(number, bool)
+            and bool(0 < number < float("inf")))
+
+
 def _check_tokens(who: object, tokens: Any, count: int) -> None:
     if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
         kind = getattr(tokens, "dtype", type(tokens).__name__)
@@ -152,6 +158,10 @@ def _check_mask(who: object, mask: Any, shape: tuple[int, ...]) -> None:
     if not _repeats_to(mask.shape, shape):
         raise ValueError(f"{who} wants a mask that fits {shape}, "
                          f"(…, queries, keys), got {mask.shape}")
+    _check_sight(who, mask)
+
+
+def _check_sight(who: object, mask: Array) -> None:
     blind = ~mask.any(-1)
     if blind.any():
         place = tuple(map(int, np.argwhere(blind)[0]))
@@ -222,7 +232,8 @@ def scaled_dot_product_attention(
     Notes
     -----
     Derived in chapter 19, *A soft look-up*. What a mask hides must still be
-    finite: 0 times NaN is NaN.
+    finite: 0 times NaN is NaN. A mask repeats from its last axis on: with
+    an axis of heads, a `padding_mask` goes in as ``mask[:, None]``.
 
     Examples
     --------
@@ -266,7 +277,7 @@ def scaled_dot_product_attention_backward(
     Raises
     ------
     ValueError, TypeError
-        If v has not the shape of h.
+        If the shapes do not fit each other.
 
     Notes
     -----
@@ -282,7 +293,11 @@ def scaled_dot_product_attention_backward(
     array([[1., 1.],
            [1., 1.]])
     """
-    check_shape("scaled_dot_product_attention_backward", "v", v, h.shape)
+    who = "scaled_dot_product_attention_backward"
+    _check_attention(query, key, content)
+    check_shape(who, "h", h, (*query.shape[:-1], content.shape[-1]))
+    check_shape(who, "P", p, (*query.shape[:-1], key.shape[-2]))
+    check_shape(who, "v", v, h.shape)
     v_content = p.swapaxes(-1, -2) @ v
     v_d = v @ content.swapaxes(-1, -2)
     v_d -= (v * h).sum(-1, keepdims=True)
@@ -362,7 +377,8 @@ def padding_mask(lengths: Any, size: int) -> Array:
     who: Any = "padding_mask"
     _check_sizes(who, (size,))
     lengths = np.asarray(lengths)
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+    if lengths.ndim != 1 or not lengths.size or (
+            lengths.dtype.kind not in "iu"):
         raise TypeError(f"{who} wants lengths as integers of shape "
                         f"(n,), got {lengths.dtype} of {lengths.shape}")
     if not ((lengths >= 1) & (lengths <= size)).all():
@@ -455,8 +471,8 @@ class MultiheadAttention(_Composed):
         self,
         embed_dim: int,
         num_heads: int,
-        bias: bool = True,
         *,
+        bias: bool = True,
         causal: bool = False,
         rng: np.random.Generator,
         dtype: Any = np.float64,
@@ -539,20 +555,24 @@ class MultiheadAttention(_Composed):
 
     @property
     def shares(self) -> Array:
-        """P of the last `forward`, shape (n, num_heads, s, s)."""
+        """P of the last `forward`, (n, num_heads, s, s), to be read only."""
         if self._kept is None:
             raise RuntimeError(f"{self!r}: shares before forward; "
                                f"call forward(x) first")
-        return self._kept[1][-1]
+        shares = self._kept[1][-1].view()
+        shares.flags.writeable = False
+        return shares
 
     def _mask(self, x: Array, mask: Array | None) -> Array | None:
+        """What is seen; checked before any part has kept anything."""
         n, size, _ = x.shape
-        if mask is not None:
-            _check_mask(self, mask, (n, size, size))
-            mask = mask[:, None] if mask.ndim == 3 else mask
-        if not self.causal:
-            return mask
-        return causal_mask(size) if mask is None else mask & causal_mask(size)
+        if mask is None:
+            return causal_mask(size) if self.causal else None
+        _check_mask(self, mask, (n, size, size))
+        if self.causal:
+            mask = mask & causal_mask(size)
+            _check_sight(self, mask)
+        return mask[:, None] if mask.ndim == 3 else mask
 
     def _apart(
         self, rows: Array, shape: tuple[int, ...], parts: int
@@ -635,6 +655,7 @@ class TransformerBlock(_Composed):
         self.embed_dim, self.num_heads = embed_dim, num_heads
         _check_sizes(self, (embed_dim, num_heads))
         hidden = 4 * embed_dim if dim_feedforward is None else dim_feedforward
+        _check_sizes(self, (hidden,))
         self.gelu = GELU()
         kinds: dict[str, Any] = {"bias": bias, "rng": rng, "dtype": dtype}
         self._compose({
@@ -670,6 +691,7 @@ class TransformerBlock(_Composed):
             If x or the mask has a shape that does not fit.
         """
         check_shape(self, "x", x, ("n", "s", self.embed_dim))
+        self.self_attn._mask(x, mask)  # or norm1 would keep a refused x
         a = x + self.self_attn.forward(self.norm1.forward(x), mask=mask)
         rows = self.norm2.forward(a).reshape(-1, self.embed_dim)
         d = self.gelu.forward(self.linear1.forward(rows))
@@ -852,6 +874,8 @@ class GPT(_Composed):
     ) -> Array:
         """Continue a text, each token drawn from what the model expects.
 
+        It calls `forward`, which forgets what the one before it has kept.
+
         Parameters
         ----------
         tokens : ndarray of integers, shape (s,)
@@ -877,7 +901,7 @@ class GPT(_Composed):
         _check_rng(self, rng)
         _check_tokens(self, tokens, self.num_embeddings)
         _check_sizes(self, (count,))
-        if tokens.ndim != 1 or not 0 < temperature < float("inf"):
+        if tokens.ndim != 1 or not _is_positive(temperature):
             raise ValueError(f"{self} wants tokens of shape (s,) and a "
                              f"temperature above 0, got {tokens.shape} "
                              f"and {temperature}")
@@ -885,7 +909,8 @@ class GPT(_Composed):
         for _ in range(count):
             x = np.array([text[-self.context:]])
             u = self.forward(x)[0, -1].astype(np.float64)
-            p = _shares(u / temperature, None)
+            with np.errstate(over="ignore"):  # −∞ is as good as very small
+                p = _shares((u - u.max()) / temperature, None)
             text.append(int(rng.choice(len(p), p=p)))
         return np.array(text)
 

@@ -136,7 +136,7 @@ def test_attention_agrees_with_jax(leading, queries, keys, dim, out, masked, see
        st.integers(0, 9))
 def test_heads_agree_with_jax(n, size, heads, dim, bias, causal, kind, seed):
     r = rng(seed)
-    layer = MultiheadAttention(heads * dim, heads, bias, causal=causal, rng=r)
+    layer = MultiheadAttention(heads * dim, heads, bias=bias, causal=causal, rng=r)
     layer.theta[...] = r.normal(size=layer.theta.shape)
     x, v = r.normal(size=(2, n, size, heads * dim))
     mask = None
@@ -229,15 +229,37 @@ def test_first_weights_are_those_of_pytorch():
 def test_what_comes_later_neither_matters_nor_gets_v(kind):
     layer, x = kind(6, 3, causal=True, rng=rng()), rng(1).normal(size=(2, 5, 6))
     before = layer.forward(x)
-    other = x.copy()
-    other[:, 3:] += 10
-    np.testing.assert_allclose(layer.forward(other)[:, :3], before[:, :3],
-                               rtol=0, atol=1e-13)
-    v = rng(2).normal(size=x.shape)
-    v[:, 3:] = 0
-    v_x = layer.backward(v)
-    assert (v_x[:, 3:] == 0).all()
-    assert (v_x[:, :3] != 0).all()
+    for cut in range(1, 5):  # a mask may be right at one cut only
+        other = x.copy()
+        other[:, cut:] += 10
+        np.testing.assert_allclose(layer.forward(other)[:, :cut],
+                                   before[:, :cut], rtol=0, atol=1e-13)
+        v = rng(2).normal(size=x.shape)
+        v[:, cut:] = 0
+        v_x = layer.backward(v)
+        assert (v_x[:, cut:] == 0).all()
+        assert (v_x[:, :cut] != 0).all()
+
+
+def late(size):
+    """Blind only together with causality: position 0 sees the last alone."""
+    mask = np.ones((size, size), bool)
+    mask[0, :-1] = False
+    return mask
+
+
+@pytest.mark.parametrize("kind", [MultiheadAttention, TransformerBlock])
+@pytest.mark.parametrize("mask", [np.zeros((3, 3), bool), late(3),
+                                  np.ones((3, 2), bool), np.ones((3, 3))])
+def test_a_refused_forward_leaves_what_was_kept(kind, mask):
+    layer = kind(4, 2, causal=True, rng=rng())
+    x, other, v = rng(1).normal(size=(3, 2, 3, 4))
+    layer.forward(x)
+    v_x, gradient = layer.backward(v), layer.gradient.copy()
+    with pytest.raises((TypeError, ValueError), match=f"^{kind.__name__}|^Multi"):
+        layer.forward(other, mask=mask)
+    assert (layer.backward(v) == v_x).all()
+    assert (layer.gradient == gradient).all()
 
 
 def test_filling_neither_matters_nor_gets_v():
@@ -267,6 +289,13 @@ def test_the_bias_of_keys_learns_nothing():
     layer.forward(rng(2).normal(size=(3, 5, 4)))
     layer.backward(rng(3).normal(size=(3, 5, 4)))
     assert abs(layer.gradients["in_proj_bias"][4:8]).max() < 1e-13
+
+
+def test_shares_are_only_to_be_read():
+    layer = MultiheadAttention(4, 2, rng=rng())
+    layer.forward(rng(1).normal(size=(2, 3, 4)))
+    with pytest.raises(ValueError, match="read-only"):
+        layer.shares[...] = 0
 
 
 def test_a_sequence_of_one_looks_at_itself():
@@ -367,7 +396,8 @@ def test_generating_continues_and_repeats_itself_by_seed():
     assert one.tolist() == two.tolist()
     assert one[:6].tolist() == start.tolist()
     assert one.shape == (15,)
-    cold = model.generate(start, 5, temperature=1e-6, rng=rng(1))
+    for temperature in (1e-6, 1e-320):
+        cold = model.generate(start, 5, temperature=temperature, rng=rng(1))
     greedy = list(start)
     for _ in range(5):
         greedy.append(int(model.forward(np.array([greedy[-4:]]))[0, -1].argmax()))
@@ -384,6 +414,8 @@ TINY = {"embed_dim": 4, "num_heads": 2, "num_layers": 1}
     (lambda: MultiheadAttention(0, 1, rng=rng()), ValueError, "from 1 on"),
     (lambda: MultiheadAttention(4, 2, rng=0), TypeError, "Generator"),
     (lambda: TransformerBlock(6, 4, rng=rng()), ValueError, "divide the width"),
+    (lambda: MultiheadAttention(4, 2, False, rng=rng()), TypeError, "positional"),
+    (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "^TransformerBlock"),
     (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "from 1 on"),
     (lambda: Embedding(0, 2, rng=rng()), ValueError, "from 1 on"),
     (lambda: Embedding(2, 2.0, rng=rng()), TypeError, "integers as sizes"),
@@ -395,6 +427,7 @@ TINY = {"embed_dim": 4, "num_heads": 2, "num_layers": 1}
     (lambda: padding_mask([1, 4], 3), ValueError, "lengths from 1 to 3"),
     (lambda: padding_mask([1.0], 3), TypeError, "lengths as integers"),
     (lambda: padding_mask([], 3), TypeError, "lengths as integers"),
+    (lambda: padding_mask(np.zeros(0, int), 3), TypeError, "lengths as integers"),
 ])
 def test_bad_settings(call, kind, words):
     with pytest.raises(kind, match=words):
@@ -425,7 +458,8 @@ def test_a_sequence_longer_than_the_context():
 
 @pytest.mark.parametrize(("options", "kind", "words"), [
     ({"count": 0}, ValueError, "from 1 on"),
-    ({"temperature": 0}, ValueError, "temperature"),
+    *(({"temperature": wrong}, ValueError, "temperature")
+      for wrong in (0, -1.0, True, "a", None, np.ones(2), np.nan, np.inf)),
     ({"tokens": np.zeros((1, 2), int)}, ValueError, r"shape \(s,\)"),
     ({"tokens": np.array([9])}, ValueError, "from 0 to 4"),
     ({"rng": None}, TypeError, "Generator"),
@@ -468,6 +502,17 @@ def test_a_mask_and_causality_that_hide_everything_together():
 def test_arrays_that_do_not_fit(shapes, words):
     with pytest.raises(ValueError, match=words):
         scaled_dot_product_attention(*map(np.ones, shapes))
+
+
+def test_shares_and_mixtures_that_do_not_fit():
+    x = rng().normal(size=(2, 3))
+    h, p = scaled_dot_product_attention(x, x, x)
+    with pytest.raises(ValueError, match="wants P of shape"):
+        scaled_dot_product_attention_backward(h, x, x, x, h, p[:1])
+    with pytest.raises(ValueError, match="wants h of shape"):
+        scaled_dot_product_attention_backward(h, x, x, x, h[:1], p)
+    with pytest.raises(ValueError, match="wants K"):
+        scaled_dot_product_attention_backward(h, x, x[:, :1], x, h, p)
 
 
 def test_wrong_shapes_and_backward_before_forward():
