@@ -402,8 +402,7 @@ class LSTM(_Recurrent):
         for step in range(len(d)):
             d[step] += h[step] @ weight
             _squash(d[step], scale, gates[step])
-            np.multiply(h_forget[step], c[step], out=c[step + 1])
-            c[step + 1] += h_in[step] * h_cell[step]
+            c[step + 1] = h_forget[step] * c[step] + h_in[step] * h_cell[step]
             np.tanh(c[step + 1], out=tanh_c[step])
             np.multiply(h_out[step], tanh_c[step], out=h[step + 1])
         return self.keep(h[1:].swapaxes(0, 1).copy(),
