@@ -12,6 +12,7 @@ import builtins
 import copy
 import importlib
 import re
+import symtable
 from pathlib import Path
 
 import nbformat
@@ -35,20 +36,39 @@ ALLOWED: dict[str, str] = {}
 # --- the part of a page that its proofs need ----------------------------------
 
 
-def names(tree):
-    """Names that a cell binds, and names that it uses."""
-    bound, used = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            bound.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                bound.add((alias.asname or alias.name).split(".")[0])
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            used.add(node.target.id)
-    return bound, used
+def names(code):
+    """Names that a cell binds, those that it binds in any case, those it uses."""
+
+    def read(table):
+        yield from (
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_referenced()
+            if table.get_type() == "module" or symbol.is_global()
+        )
+        for inner in table.get_children():
+            yield from read(inner)
+
+    table, tree = symtable.symtable(code, "cell", "exec"), ast.parse(code)
+    bound = {
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+    }
+    used = set(read(table)) | {
+        node.target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
+    }
+    plain = (ast.Assign, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+    always = ast.Module([part for part in tree.body if isinstance(part, plain)], [])
+    given = symtable.symtable(ast.unparse(always), "cell", "exec").get_symbols()
+    surely = {
+        symbol.get_name()
+        for symbol in given
+        if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+    }
+    return bound, surely, used
 
 
 def proves(tree):
@@ -74,13 +94,13 @@ def needed_cells(path):
     for cell in nbformat.read(path, 4).cells:
         found, code = notebooks.directives(cell.source)
         if cell.cell_type == "code" and "default_exp" not in found:
-            tree = ast.parse(notebooks.plain(code))
-            cells.append((f"<{path.stem} {cell.id}>", tree, *names(tree)))
+            code = notebooks.plain(code)
+            cells.append((f"<{path.stem} {cell.id}>", ast.parse(code), *names(code)))
     wanted, kept = set(), []
-    for name, tree, bound, used in reversed(cells):
+    for name, tree, bound, surely, used in reversed(cells):
         asks = proves(tree) and "Checks" not in used and "checks" not in used
         if asks or bound & wanted:
-            wanted |= used
+            wanted = wanted - surely | used
             kept.append((name, tree))
     return kept[::-1]
 
@@ -183,9 +203,11 @@ def with_sign(call, name):
 
         return forward, negated
     original = type(subject).backward
-    return replaced(subject, "backward", lambda self, *v: -original(self, *v)) if (
-        symbolic._arguments(subject.backward)
-    ) else replaced(subject, "backward", lambda self: -original(self))
+    return (
+        replaced(subject, "backward", lambda self, *v: -original(self, *v))
+        if (symbolic._arguments(subject.backward))
+        else replaced(subject, "backward", lambda self: -original(self))
+    )
 
 
 def with_gradient_sign(layer, name):
