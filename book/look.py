@@ -163,7 +163,7 @@ def frame(app: Sphinx, page: str, template: str, context: Any, doctree: Any) -> 
         r'<meta name="viewport"[^>]*>', "", context.get("metatags", "")
     )
     context["author"] = app.config.author
-    context["preload"] = ["serif-400-normal-0.woff2"]
+    context["preload"] = [f"{face}-0.woff2" for face in FIRST]
     if context["landing"]:
         context["body"] = context["body"].replace("</blockquote>", PROGRESS, 1)
     elif place and "body" in context:
@@ -200,6 +200,15 @@ def sections_of(toc: str) -> list[dict[str, str]]:
             found.append({"href": unescape(href), "number": number, "title": title})
     return found
 
+
+# Faces that the top of every page is set in: asked for at once, so that nothing moves.
+FIRST = (
+    "serif-400-normal",
+    "serif-400-italic",
+    "serif-600-normal",
+    "sans-400-normal",
+    "sans-600-normal",
+)
 
 # What a page loads -----------------------------------------------------------------
 

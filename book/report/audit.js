@@ -12,7 +12,10 @@ globalThis.audit = (() => {
     document.querySelectorAll("details").forEach((fold) => { fold.open = true; });
     document.querySelectorAll(".doc-toggle input").forEach((fold) => { fold.checked = true; });
     const still = document.createElement("style");
-    still.textContent = "*, ::before, ::after { transition: none !important; animation: none !important; }";
+    still.textContent = `*, ::before, ::after {
+      transition: none !important; animation: none !important;
+      content-visibility: visible !important;
+    }`;
     document.head.append(still);
   }
 

@@ -137,7 +137,7 @@
     if (!mode) paint(system.matches ? "dark" : "light");
   });
 
-  // Code can be copied, and what scrolls inside itself can be scrolled by keyboard.
+  // Code can be copied.
   async function copy(text) {
     try {
       await navigator.clipboard.writeText(text);
@@ -163,20 +163,6 @@
     });
     block.append(copier);
   }
-  const scrolling = ".bd-article :is(pre, table, .katex-display, .text_html, .numbers)";
-  function reach() {
-    const wide = all(scrolling).map((one) => [one, one.scrollWidth > one.clientWidth + 1]);
-    for (const [one, scrolls] of wide) {
-      if (scrolls) one.tabIndex = 0;
-      else if (one.getAttribute("tabindex") === "0") one.removeAttribute("tabindex");
-    }
-  }
-  let resting;
-  addEventListener("resize", () => {
-    clearTimeout(resting);
-    resting = setTimeout(reach, 200);
-  });
-  document.addEventListener("toggle", reach, true);
 
   // The contents follow the reader.
   const sections = new Map(
@@ -230,5 +216,4 @@
     if (!landing) offerMarks();
     mark();
   }
-  reach();
 })();
