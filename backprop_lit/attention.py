@@ -169,6 +169,12 @@ def _check_sight(who: object, mask: Array) -> None:
                          f"but all of row {place} of the mask is False")
 
 
+def _check_causal(who: object, causal: Any) -> None:
+    if not isinstance(causal, (bool, np.bool_)):
+        raise TypeError(f"{who} wants causal as a truth value, "
+                        f"got {causal!r}")
+
+
 def _repeats_to(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     try:
         return np.broadcast_shapes(own, shape) == shape
@@ -483,6 +489,7 @@ class MultiheadAttention(_Composed):
         if embed_dim % num_heads:
             raise ValueError(f"{self} wants heads that divide the width: "
                              f"{embed_dim}/{num_heads} is no integer")
+        _check_causal(self, causal)
         sizes: dict[str, Any] = {"bias": bias, "rng": rng, "dtype": dtype}
         self._compose({
             "in_proj_": Linear(embed_dim, 3 * embed_dim, **sizes),

@@ -415,6 +415,7 @@ TINY = {"embed_dim": 4, "num_heads": 2, "num_layers": 1}
     (lambda: MultiheadAttention(4, 2, rng=0), TypeError, "Generator"),
     (lambda: TransformerBlock(6, 4, rng=rng()), ValueError, "divide the width"),
     (lambda: MultiheadAttention(4, 2, False, rng=rng()), TypeError, "positional"),
+    (lambda: MultiheadAttention(4, 2, causal="no", rng=rng()), TypeError, "truth"),
     (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "^TransformerBlock"),
     (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "from 1 on"),
     (lambda: Embedding(0, 2, rng=rng()), ValueError, "from 1 on"),
