@@ -170,8 +170,7 @@ FRONT = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="description" content="{description}">
 <title>{title}</title>
-<meta http-equiv="refresh" content="0; url={first}">
-<link rel="canonical" href="{canonical}">
+<meta http-equiv="refresh" content="0; url={first}">{canonical}
 </head>
 <body>
 <main><h1>{title}</h1><p><a href="{first}">To the book</a></p></main>
@@ -189,9 +188,11 @@ def write_front(app: Sphinx, error: Exception | None) -> None:
         "title": app.config.html_title,
         "description": promise(app.env.get_doctree(app.config.root_doc)),
         "first": first,
-        "canonical": (app.config.html_baseurl or "") + first,
     }
-    page = FRONT.format(**{name: html.escape(text) for name, text in values.items()})
+    told = {name: html.escape(text) for name, text in values.items()}
+    base = html.escape(app.config.html_baseurl or "")
+    canonical = f'\n<link rel="canonical" href="{base}{first}">' if base else ""
+    page = FRONT.format(canonical=canonical, **told)
     Path(app.outdir, "index.html").write_text(page, "utf8")
 
 
