@@ -36,48 +36,51 @@ GENERATED = (API, FORMULAS, "nbs/identifiers")
 # What is known -----------------------------------------------------------------
 
 
-def documents() -> list[Path]:
+def docname_of(path: Path) -> str:
+    return path.relative_to(notebooks.ROOT).with_suffix("").as_posix()
+
+
+def documents() -> dict[str, Path]:
     """Every page that `_toc.yml` names, in the order of reading."""
     toc = (notebooks.ROOT / "_toc.yml").read_text("utf8")
     names = re.findall(r"^\s*-?\s*(?:root|file):\s*(\S+)", toc, re.M)
     paths = [notebooks.ROOT / f"{n}{end}" for n in names for end in (".ipynb", ".md")]
-    return [path for path in paths if path.exists()]
+    return {docname_of(path): path for path in paths if path.exists()}
+
+
+def house() -> Any:
+    """Digest of what every survey hangs on: the package, and how it is read."""
+    sources = [Path(survey.__file__), *sorted(notebooks.PACKAGE.glob("*.py"))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources))
 
 
 class Atlas:
     """The surveys of all notebooks, kept from build to build."""
 
     def __init__(self, env: BuildEnvironment) -> None:
-        self.pages: dict[str, Page] = {}
-        sources = sorted(notebooks.PACKAGE.glob("*.py"))
-        sources += sorted(Path(__file__).parent.glob("survey.py"))
-        house = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources))
-        kept = getattr(env, "book_surveys", {})
-        env.book_surveys = {}  # type: ignore[attr-defined]
         self.known: Catalog | None = None
-        for path in documents():
-            docname = path.relative_to(notebooks.ROOT).with_suffix("").as_posix()
-            digest = house.copy()
-            digest.update(path.read_bytes())
-            key = digest.hexdigest()
-            old = kept.get(docname)
-            page = (
-                old[1] if old and old[0] == key else survey.survey(path, self.catalog)
-            )
-            env.book_surveys[docname] = key, page  # type: ignore[attr-defined]
-            self.pages[docname] = page
-        self.homes = {
-            f"{page.module}.{name}": (docname, cell.id)
-            for docname, page in self.pages.items()
-            for cell in page.cells
-            for name in cell.exports
-        }
-        self.docs = {
-            cell.id: docname
-            for docname, page in self.pages.items()
-            for cell in page.cells
-            if cell.code
-        }
+        kept = getattr(env, "book_surveys", {})
+        now = {key: self.read(path, kept) for key, path in documents().items()}
+        env.book_surveys = now  # type: ignore[attr-defined]
+        self.pages: dict[str, Page] = {key: page for key, (_, page) in now.items()}
+        self.homes: dict[str, tuple[str, str]] = {}
+        self.docs: dict[str, str] = {}
+        for docname, page in self.pages.items():
+            for cell in page.cells:
+                if cell.code:
+                    self.docs[cell.id] = docname
+                for name in cell.exports:
+                    self.homes[f"{page.module}.{name}"] = docname, cell.id
+
+    def read(self, path: Path, kept: dict[str, Any]) -> tuple[str, Page]:
+        """The survey of a page, read again only if it or the package has changed."""
+        digest = house()
+        digest.update(path.read_bytes())
+        key = digest.hexdigest()
+        old = kept.get(docname_of(path))
+        return (
+            old if old and old[0] == key else (key, survey.survey(path, self.catalog))
+        )
 
     @property
     def catalog(self) -> Catalog:
@@ -95,13 +98,15 @@ class Atlas:
                     break
 
     def proofs(self, full: str) -> list[str]:
-        """Cells that prove a name."""
-        return [
-            cell
-            for page in self.pages.values()
+        """Cells that prove a name, those of its own chapter first."""
+        home = self.homes.get(full, ("", ""))[0]
+        found = [
+            (docname != home, cell)
+            for docname, page in self.pages.items()
             for cell, subjects in page.proofs
             if full in subjects
         ]
+        return [cell for _, cell in sorted(found, key=lambda item: item[0])]
 
     def formulas(self, full: str) -> list[str]:
         """Labels of the formulas that a name is the code of."""
@@ -284,7 +289,9 @@ def heading(env: BuildEnvironment, docname: str, cell: str) -> str:
 def chapter(env: BuildEnvironment, docname: str) -> str:
     """What a chapter is called in a list: its number, or its title if it has none."""
     number = env.toc_secnumbers.get(docname, {}).get("")
-    return str(number[0]) if number else atlas(env).pages[docname].title.lower()
+    if docname == env.config.root_doc:
+        return "first page"
+    return str(number[0]) if number else atlas(env).pages[docname].title
 
 
 # Prose ---
@@ -645,7 +652,8 @@ def first_line(full: str) -> str:
     module, _, name = full.partition(".")
     thing = getattr(importlib.import_module(f"backprop_lit.{module}"), name, None)
     if not isinstance(thing, type) and not inspect.isfunction(thing):
-        return f"A value: a `{type(thing).__name__}`."
+        kinds = (kind.__name__ for kind in type(thing).__mro__)
+        return f"A value: a `{next(k for k in kinds if not k.startswith('_'))}`."
     if not thing.__module__.startswith("backprop_lit"):
         return f"A shorter name for `{thing.__module__}.{thing.__name__}`."
     first = (thing.__doc__ or "").strip().partition("\n\n")[0]

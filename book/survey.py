@@ -670,13 +670,16 @@ def holds(cell: Cell, proofs: list[Claim]) -> frozenset[str] | None:
 IDENTITY = re.compile(r"assert .*(?:simplify\(|\.expand\(\)).*==", re.S)
 
 
+def opened(path: Path) -> nbformat.NotebookNode:
+    if path.suffix != ".md":
+        return nbformat.read(path, 4)
+    text = nbformat.v4.new_markdown_cell(path.read_text("utf8"))
+    return nbformat.v4.new_notebook(cells=[text])
+
+
 def survey(path: Path, catalog: Catalog) -> Page:
     """Read one notebook, or one page of text as if it were a single cell."""
-    if path.suffix == ".md":
-        text = nbformat.v4.new_markdown_cell(path.read_text("utf8"))
-        nb = nbformat.v4.new_notebook(cells=[text])
-    else:
-        nb = nbformat.read(path, 4)
+    nb = opened(path)
     found = tuple(cells(nb))
     modules = (re.match(r"#\|\s*default_exp\s+(\w+)", c.source) for c in nb.cells)
     module = next((match[1] for match in modules if match), "")

@@ -165,6 +165,8 @@ window.doors = (() => {
   const place = (target) => {
     const at = target.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = tip;
+    const line = target.closest(".katex-display")?.getBoundingClientRect();
+    if (line && line.bottom - at.bottom < 60) at.height = line.bottom - at.top;
     const left = Math.min(Math.max(at.left, 8), innerWidth - width - 8);
     const below = at.bottom + 6 + height < innerHeight;
     tip.style.left = `${Math.max(left, 8)}px`;
