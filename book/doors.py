@@ -131,8 +131,14 @@ def outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
     """The generated pages, when anything that they tell has changed."""
     app.book_atlas = Atlas(env)  # type: ignore[attr-defined]
     told = [
-        (name, page.title, page.cells, page.proofs, page.formulas, page.doors)
+        (
+            name,
+            page._replace(proofs=[], foreign=None),
+            sorted(page.foreign or ()),
+            proofs,
+        )
         for name, page in app.book_atlas.pages.items()  # type: ignore[attr-defined]
+        for proofs in [[(cell, sorted(found)) for cell, found in page.proofs]]
     ]
     new = hashlib.sha256(repr(told).encode()).hexdigest()
     old, env.book_told = getattr(env, "book_told", new), new  # type: ignore[attr-defined]
