@@ -7,6 +7,7 @@ of formulas and of identifiers, and what a pointer that rests on a term is told.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import html
 import importlib
@@ -27,6 +28,7 @@ from sphinx.application import Sphinx
 from sphinx.domains import Domain, ObjType
 from sphinx.domains.python import PythonDomain
 from sphinx.environment import BuildEnvironment
+from sphinx.util.index_entries import split_index_msg
 from survey import Catalog, Formula, Page
 
 API, FORMULAS, GLOSSARY = "nbs/api", "nbs/formulas", "nbs/glossary"
@@ -802,6 +804,21 @@ def lighten(
         context["body"] = re.sub(sources, "", context["body"], flags=re.S)
 
 
+def keep_entries(app: Sphinx, env: BuildEnvironment) -> None:
+    """Give the search the index entries of all pages.
+
+    Sphinx (7.4) forgets those of pages that it need not write again.
+    """
+    held = getattr(env, "_search_index_index_entries", {})
+    for docname, entries in env.get_domain("index").entries.items():  # type: ignore[attr-defined]
+        found = set()
+        for kind, value, anchor, main, _ in entries:
+            with contextlib.suppress(ValueError):
+                words = split_index_msg(kind, value)
+                found |= {(word, anchor or "", main) for word in words}
+        held[docname] = sorted(found)
+
+
 def score_search(app: Sphinx, config: Any) -> None:
     config.html_search_scorer = str(Path(__file__).parent / "search.js")
 
@@ -829,5 +846,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", write_tellings)
     app.connect("html-page-context", lighten)
     app.connect("config-inited", score_search)
+    app.connect("env-updated", keep_entries)
     safe = {"parallel_read_safe": True, "parallel_write_safe": True}
     return {"version": "1", "env_version": 2} | safe

@@ -160,6 +160,18 @@ def test_every_door_of_the_code_is_on_its_page(path):
     assert checked or path.stem in ("00_how_to_read", "99_figures")  # no chapters
 
 
+def test_methods_private_names_and_modules_have_doors_too():
+    found = text("nbs/08_matrices.html")
+    for target in (
+        "api.html#backprop_lit.network.Linear.forward",
+        "api.html#backprop_lit.layer.Layer.keep",
+        "api.html#module-backprop_lit.symbolic",
+    ):
+        assert f'<a class="name" href="{target}"' in found, target
+    assert re.search(r'<a class="name" href="[^"]*#cell-\w+">_check_arguments', found)
+    assert not re.search(r'<a class="name"[^>]*>(?:np|self|x)<', found)
+
+
 def test_prose_leads_to_names_too():
     found = text("nbs/08_matrices.html")
     entry = "api.html#backprop_lit.network.Linear"
@@ -252,6 +264,8 @@ def tip(tab):
 def test_a_term_says_what_it_means_to_pointer_and_keyboard(tab, address):
     tab.goto(f"{address}/nbs/07_v_values.html")
     link = tab.locator("main a.term").first
+    link.scroll_into_view_if_needed()
+    tab.wait_for_timeout(300)
     link.hover()
     assert len(tip(tab)) > 20
     tab.keyboard.press("Escape")

@@ -153,13 +153,13 @@ window.doors = (() => {
   const tip = document.createElement("div");
   Object.assign(tip, { id: "door-tip", hidden: true });
   tip.setAttribute("role", "tooltip");
-  let owner = null, marked = null, timer = 0;
+  let owner = null, marked = null, pointed = null, timer = 0;
 
   const close = () => {
     clearTimeout(timer);
     owner?.removeAttribute("aria-describedby");
     marked?.classList.remove("told");
-    owner = marked = null;
+    owner = marked = pointed = null;
     tip.hidden = true;
   };
   const place = (target) => {
@@ -174,7 +174,9 @@ window.doors = (() => {
   };
   const show = async (target) => {
     if (target === owner) return clearTimeout(timer);
+    const under = pointed;
     close();
+    pointed = under;
     owner = target;
     const parts = await content(target);
     if (owner !== target || !parts.length) return owner === target && close();
@@ -213,7 +215,6 @@ window.doors = (() => {
       link.dataset.told = link.title;
       link.removeAttribute("title");
     }
-    let pointed = null;
     document.addEventListener("pointermove", (event) => {
       if (touch(event)) return;
       const inside = tip.contains(event.target);
