@@ -36,39 +36,51 @@ ALLOWED: dict[str, str] = {}
 # --- the part of a page that its proofs need ----------------------------------
 
 
-def names(code):
-    """Names that a cell binds, those that it binds in any case, those it uses."""
+PLAIN = (ast.Assign, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
-    def read(table):
-        yield from (
-            symbol.get_name()
-            for symbol in table.get_symbols()
-            if symbol.is_referenced()
-            if table.get_type() == "module" or symbol.is_global()
-        )
+
+def names(tree):
+    """Names that a cell may bind, those that it binds in any case, those it needs."""
+    bound, surely, needed = set(), set(), set()
+    for part in tree.body:
+        binds, uses = names_of(part)
+        needed |= uses - surely
+        bound |= binds
+        surely |= binds if isinstance(part, PLAIN) else set()
+    return bound, surely, needed
+
+
+def names_of(statement):
+    """Names that a statement binds in the cell, and those that it finds there."""
+
+    def found(table):
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (table is whole or symbol.is_global()):
+                yield symbol.get_name()
         for inner in table.get_children():
-            yield from read(inner)
+            yield from found(inner)
 
-    table, tree = symtable.symtable(code, "cell", "exec"), ast.parse(code)
+    whole = symtable.symtable(ast.unparse(statement), "statement", "exec")
     bound = {
         symbol.get_name()
-        for symbol in table.get_symbols()
+        for symbol in whole.get_symbols()
         if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
     }
-    used = set(read(table)) | {
-        node.target.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
-    }
-    plain = (ast.Assign, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
-    always = ast.Module([part for part in tree.body if isinstance(part, plain)], [])
-    given = symtable.symtable(ast.unparse(always), "cell", "exec").get_symbols()
-    surely = {
-        symbol.get_name()
-        for symbol in given
-        if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
-    }
-    return bound, surely, used
+    used = set(found(whole))
+    if isinstance(statement, ast.AugAssign):
+        used |= bound
+    if isinstance(statement, ast.For | ast.With):  # what it uses it has bound
+        targets = ast.For, ast.comprehension
+        loops = [
+            part.target for part in ast.walk(statement) if isinstance(part, targets)
+        ]
+        used -= {
+            part.id
+            for loop in loops
+            for part in ast.walk(loop)
+            if isinstance(part, ast.Name)
+        }
+    return bound, used
 
 
 def proves(tree):
@@ -94,13 +106,13 @@ def needed_cells(path):
     for cell in nbformat.read(path, 4).cells:
         found, code = notebooks.directives(cell.source)
         if cell.cell_type == "code" and "default_exp" not in found:
-            code = notebooks.plain(code)
-            cells.append((f"<{path.stem} {cell.id}>", ast.parse(code), *names(code)))
+            tree = ast.parse(notebooks.plain(code))
+            cells.append((f"<{path.stem} {cell.id}>", tree, *names(tree)))
     wanted, kept = set(), []
-    for name, tree, bound, surely, used in reversed(cells):
-        asks = proves(tree) and "Checks" not in used and "checks" not in used
+    for name, tree, bound, surely, needed in reversed(cells):
+        asks = proves(tree) and not {"Checks", "checks"} & needed
         if asks or bound & wanted:
-            wanted = wanted - surely | used
+            wanted = wanted - surely | needed
             kept.append((name, tree))
     return kept[::-1]
 
