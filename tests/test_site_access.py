@@ -4,6 +4,7 @@ import functools
 import re
 
 import access
+import linkcheck
 import pytest
 import report
 from test_site import SITE, address, browser, needs_browser
@@ -177,6 +178,14 @@ def test_dead_links_are_found(tmp_path):
     )
     (tmp_path / "page.html").write_text(GOOD.format(links))
     assert report.dead("page.html", tmp_path) == ["other.html#gone", "no.html", "#nor"]
+
+
+def test_an_external_link_is_dead_where_no_page_answers(tmp_path):
+    (tmp_path / "page.html").write_text(GOOD.format(""))
+    with report.serve(tmp_path) as address:
+        assert linkcheck.answer(f"{address}/page.html") == "ok"
+        assert linkcheck.answer(f"{address}/gone.html").startswith("dead: 404")
+    assert linkcheck.answer(f"{address}/page.html").startswith("dead")
 
 
 def test_drawn_formulas_are_cut_out_whole():
