@@ -25,6 +25,7 @@ DEBIAN = (
     "texlive-fonts-recommended lmodern"
 )
 NEEDED = ["unicode-math.sty", "newunicodechar.sty", "latinmodern-math.otf"]
+PRELOAD = re.compile(rb'<link rel="preload"[^>]*>\n')  # browsers forbid it on file://
 FAULT = re.compile(r"^!.*|.*Missing character.*|.*undefined references.*", re.M)
 
 
@@ -94,7 +95,7 @@ def zipped() -> str:
                 inside = f"{NAME}/{path.relative_to(site).as_posix()}"
                 entry = zipfile.ZipInfo(inside, (2000, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
+                archive.writestr(entry, PRELOAD.sub(b"", path.read_bytes()))
     size = target.stat().st_size / 1e6
     return f"{target}: {size:.1f} MB; unpack it and open {NAME}/index.html"
 

@@ -286,6 +286,8 @@ def test_a_tap_tells_first_and_leads_on_the_second(browser, address):
     tab = context.new_page()
     tab.goto(f"{address}/nbs/07_v_values.html")
     link = tab.locator("main a.term").first
+    link.scroll_into_view_if_needed()
+    tab.wait_for_timeout(500)  # what comes into view is laid out, then stands still
     link.tap()
     assert len(tip(tab)) > 20
     box = tab.locator("#door-tip").bounding_box()

@@ -229,7 +229,7 @@ def test_without_scripts_a_picture_is_whole_and_has_no_dead_control(browser, add
 
 @needs_browser
 def test_on_paper_stands_the_end_and_no_control(browser, address):
-    tab = browser.new_page()
+    tab = browser.new_page(reduced_motion="reduce")  # nothing is seen fading
     tab.goto(f"{address}/nbs/07_v_values.html")
     figure = figure_of(tab)
     assert figure.get_attribute("data-now") == "0"

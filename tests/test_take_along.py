@@ -51,14 +51,15 @@ def test_the_archive_opens_without_a_server(archive):
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         tab = chromium.new_page()
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("requestfailed", lambda request: faults.append(request.url))
+        tab.on("pageerror", lambda error: faults.append((str(error), "")))
+        tab.on("requestfailed", lambda r: faults.append((r.url, r.failure)))
         for page in ("index.html", "nbs/07_v_values.html", PAGES[-1]):
             tab.goto((archive / page).as_uri())
             tab.wait_for_load_state("load")
-            assert tab.locator("article h1").first.is_visible()
+            tab.wait_for_selector("article h1", timeout=10_000)  # index leads on
         chromium.close()
-    assert faults == []
+    left = "net::ERR_ABORTED"  # by going on to the next page
+    assert [fault for fault in faults if fault[1] != left] == []
 
 
 def test_the_archive_is_the_same_for_the_same_site(archive):
