@@ -82,7 +82,46 @@ def modules() -> dict[str, str]:
     }
 
 
-# Definitions stand in the margin -----------------------------------------------------
+# Asides and definitions stand in the margin -------------------------------------------
+
+FITS = range(50, 321)  # characters: what is shorter or longer stays in its line
+
+
+def set_aside(app: Sphinx, doctree: nodes.document) -> None:
+    """Mark sentences in parentheses that stand among others."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        if isinstance(paragraph.parent, nodes.section):
+            parts, done = list(paragraph.children), list[nodes.Node]()
+            while parts:
+                begins = not done or done[-1].astext() == "\n"
+                size = length_of_aside(parts) if begins else 0
+                if size == len(paragraph):  # with nothing to stand beside
+                    break
+                done += (
+                    [nodes.inline("", "", *parts[:size], classes=["aside"])]
+                    if size
+                    else parts[:1]
+                )
+                parts = parts[size or 1 :]
+            else:
+                paragraph.children = []
+                paragraph += done
+
+
+def length_of_aside(parts: list[nodes.Node]) -> int:
+    """How many nodes from here on are a sentence in parentheses, to a line's end."""
+    said, depth = "", 0
+    for size, part in enumerate(parts, start=1):
+        said += part.astext()
+        if isinstance(part, nodes.Text):
+            depth += part.count("(") - part.count(")")
+        ends = size == len(parts) or parts[size].astext() == "\n"
+        if ends and depth == 0:
+            whole = said.startswith("(") and said.endswith(")")
+            leads_on = said.endswith(":)")
+            return size if whole and not leads_on and len(said) in FITS else 0
+    return 0
+
 
 GLOSSARY = "nbs/glossary"
 ONWARD = re.compile(r"\s*(?:See|Derived in|Compare) <a(?:(?!</a>).)*</a>\.", re.S)
@@ -431,6 +470,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file("reading.js", loading_method="defer")
     app.connect("builder-inited", own_templates)
     app.connect("doctree-read", note_facts)
+    app.connect("doctree-read", set_aside)
     app.connect("doctree-resolved", define)
     app.connect("html-page-context", frame, priority=800)
     app.connect("html-page-context", lighten, priority=900)
@@ -438,4 +478,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", prune, priority=900)
     app.connect("build-finished", write_fonts, priority=950)
     parallel = {"parallel_read_safe": True, "parallel_write_safe": True}
-    return {"version": "1", "env_version": 3} | parallel
+    return {"version": "1", "env_version": 4} | parallel
