@@ -4,9 +4,13 @@ import functools
 import itertools
 import re
 
+import look
 import pytest
 import yaml
 from conftest import ROOT
+from docutils import nodes
+from docutils.core import publish_doctree
+from myst_parser.docutils_ import Parser
 from test_site import PAGES, SITE, address, browser, needs_browser
 
 from backprop_lit.figures import LIGHT
@@ -193,18 +197,45 @@ def test_the_button_overrules_the_colors_of_the_system(visit):
 
 
 @needs_browser
-def test_definitions_stand_in_the_margin_of_a_wide_page_alone(visit):
-    beside = """() => [...document.querySelectorAll('.definition')].map(note => {
-      const box = note.getBoundingClientRect();
-      const text = document.querySelector('.bd-article').getBoundingClientRect();
-      return [box.height > 0 && box.left >= text.right, box.right <= innerWidth];
-    })"""
+def test_asides_and_definitions_stand_in_the_margin_of_a_wide_page(visit):
+    beside = """() => [...document.querySelectorAll('.definition, .aside')].map(
+      note => note.getBoundingClientRect()).map((box, k, all) => [
+        box.height > 0,
+        box.left >= document.querySelector('.bd-article').getBoundingClientRect().right,
+        box.right <= innerWidth,
+        all.every((other, l) => l == k || other.top >= box.bottom
+          || other.bottom <= box.top)])"""
     noted = [page for page in CHAPTERS if 'class="margin definition"' in text_of(page)]
+    aside = [page for page in CHAPTERS if 'class="aside"' in text_of(page)]
     assert len(noted) >= 8
-    for page in noted:
+    assert len(aside) >= 15
+    for page in {*noted, *aside}:
         assert all(map(all, visit(page).evaluate(beside))), page
     tab = visit(noted[0], viewport={"width": 390, "height": 800})
     assert not tab.locator(".definition").first.is_visible()
+    tab = visit(aside[0], viewport={"width": 390, "height": 800})
+    float_of = "note => getComputedStyle(note).float"
+    assert tab.locator(".aside").first.evaluate(float_of) == "none"
+
+
+def test_an_aside_is_a_whole_sentence_in_parentheses_among_others():
+    told = "(It stands aside, with *emphasis* and `f(x)`, over two lines\nof text.)"
+    for text, asides in (
+        (f"Before.\n{told}\nAfter.", [told]),
+        (f"{told}\nAfter.", [told]),
+        (told, []),  # nothing to stand beside
+        (f"Before {told} after.", []),  # part of a line
+        (f"Before.\n{told[:-1]}:)", []),  # leads on to what follows
+        ("Before.\n(Short.)", []),
+        (f"Before.\n({'long ' * 80})", []),
+        (f"Before.\n- in a list\n  {told}", []),
+    ):
+        tree = publish_doctree(text, parser=Parser())
+        tree.children = [nodes.section("", *tree.children)]
+        look.set_aside(None, tree)
+        found = [part.astext() for part in tree.findall(nodes.inline)]
+        assert found == [re.sub("[*`]", "", aside) for aside in asides], text
+        assert tree.astext().replace("\n", " ").count("aside") == text.count("aside")
 
 
 # What is remembered
