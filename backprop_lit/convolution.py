@@ -55,10 +55,10 @@ def _unfold(x: Array, window: _Window, border: float = 0.0) -> Array:
     height, kernel width, rows, columns, n): what each window sees, place by
     place.
     """
-    x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))
-    (above, beside), windows = window.padding, window.windows(x.shape[:3])
+    x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))  # the images last
+    (above, beside), windows = window.padding, window.windows(x.shape[1:3])
     if above or beside:
-        height, width = window.framed(x.shape[:3])
+        height, width = window.framed(x.shape[1:3])
         framed = np.full_like(x, border, shape=(
             len(x), height, width, x.shape[3]))
         framed[:, above:height - above, beside:width - beside] = x
@@ -168,7 +168,7 @@ class Conv2d(_Windowed):
     -----
     Derived in chapter 17, *The layer*.
 
-    The layer computes a correlation, as every library's does: the kernel
+    The layer computes a correlation, as PyTorch's does: the kernel
     is not flipped. `forward` keeps a copy of each pixel for each of its
     uses: in_channels · kernel height · kernel width numbers for each
     window. `backward` makes an array of the same size. What both return is
@@ -200,7 +200,7 @@ class Conv2d(_Windowed):
         self.in_channels, self.out_channels = in_channels, out_channels
         self._settle(kernel_size, stride, padding)
         _check_arguments(self, (in_channels, out_channels), rng, dtype)
-        if not isinstance(bias, bool):
+        if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"Conv2d wants bias as a bool, got {bias!r}")
         bound = 1 / sqrt(in_channels * prod(self.kernel_size))
         shapes: dict[str, tuple[int, ...]] = {
@@ -234,11 +234,13 @@ class Conv2d(_Windowed):
             If x is no array of floats of this shape, or too small.
         """
         self._check_images(x, self.in_channels)
-        uses = _unfold(x, self._window)
+        window = self._window
+        uses = _unfold(x, window)
         d = np.tensordot(self.parameters["weight"], uses, 3)  # over in, a, a′
         if "bias" in self.parameters:
             d += self.parameters["bias"][:, None, None, None]
-        return self.keep(d.transpose(3, 0, 1, 2), (uses, x.shape))
+        return self.keep(
+            d.transpose(3, 0, 1, 2), (uses, window, x.shape))
 
     def backward(self, v: Array) -> Array:
         """Write the gradients, added over all windows; return v_x.
@@ -260,7 +262,7 @@ class Conv2d(_Windowed):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        uses, shape = self.recall(v)
+        uses, window, shape = self.recall(v)
         v = v.transpose(1, 2, 3, 0)
         np.copyto(self.gradients["weight"], np.tensordot(  # over windows, n
             v, uses, ([1, 2, 3], [3, 4, 5])))
@@ -268,7 +270,7 @@ class Conv2d(_Windowed):
             np.sum(v, axis=(1, 2, 3), out=self.gradients["bias"])
         v_uses = np.tensordot(  # over out
             self.parameters["weight"], v, ([0], [0]))
-        return _fold(v_uses, self._window, shape)
+        return _fold(v_uses, window, shape)
 
     def __repr__(self) -> str:
         told = self._told((1, 1))
@@ -313,6 +315,8 @@ class Unflatten(Layer):
             raise ValueError("Unflatten wants a size or more, got ()")
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
         _check_sizes(self, (dim, *self.unflattened_size))
+        self.dim = int(dim)
+        self.unflattened_size = tuple(map(int, unflattened_size))
         super().__init__()
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
@@ -415,7 +419,8 @@ class MaxPool2d(_Pool):
 
     Where several entries of a window are largest, the first of them, row
     by row, takes all of v: a convention, and PyTorch's. A pixel that is
-    NaN wins, so that v shows it. A window in which every pixel is −∞ may
+    NaN wins (the first of several; in PyTorch the last), so that v shows
+    it. A window in which every pixel is −∞ may
     lose its v to the padding. `forward` keeps one bit of each use, as a
     byte: whether it won.
 
@@ -451,14 +456,16 @@ class MaxPool2d(_Pool):
             If x is no array of floats of this shape, or too small.
         """
         self._check_images(x, "channels")
-        uses = _unfold(x, self._window, border=-np.inf)
+        window = self._window
+        uses = _unfold(x, window, border=-np.inf)
         h = uses.max((1, 2))
         won, waiting = np.empty(uses.shape, bool), np.ones(h.shape, bool)
-        for down, right in np.ndindex(self.kernel_size):
+        for down, right in np.ndindex(window.kernel):
             use = uses[:, down, right]
-            won[:, down, right] = waiting & ((use == h) | (use != use))
+            largest = (use == h) | (use != use)  # NaN is not itself
+            won[:, down, right] = waiting & largest
             waiting &= ~won[:, down, right]
-        return self.keep(h.transpose(3, 0, 1, 2), (won, x.shape))
+        return self.keep(h.transpose(3, 0, 1, 2), (won, window, x.shape))
 
     def backward(self, v: Array) -> Array:
         """Return v_x: each v goes to the pixel that was the largest.
@@ -480,9 +487,9 @@ class MaxPool2d(_Pool):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        won, shape = self.recall(v)
+        won, window, shape = self.recall(v)
         v_uses = np.where(won, v.transpose(1, 2, 3, 0)[:, None, None], 0)
-        return _fold(v_uses, self._window, shape)
+        return _fold(v_uses, window, shape)
 
 # %% ../nbs/17_convolution.ipynb #1c49daf1
 class AvgPool2d(_Pool):
@@ -513,10 +520,6 @@ class AvgPool2d(_Pool):
     --------
     >>> AvgPool2d(2).forward(np.array([[[[1.0, 5.0], [3.0, 4.0]]]]))
     array([[[[3.25]]]])
-    >>> pool = AvgPool2d(2, padding=1)
-    >>> pool.forward(np.ones((1, 1, 2, 2)))
-    array([[[[0.25, 0.25],
-             [0.25, 0.25]]]])
     """
 
     def __init__(
@@ -527,10 +530,10 @@ class AvgPool2d(_Pool):
         *,
         count_include_pad: bool = True,
     ) -> None:
-        if not isinstance(count_include_pad, bool):
+        if not isinstance(count_include_pad, (bool, np.bool_)):
             raise TypeError(f"AvgPool2d wants count_include_pad as a bool, "
                             f"got {count_include_pad!r}")
-        self.count_include_pad = count_include_pad
+        self.count_include_pad = bool(count_include_pad)
         super().__init__(kernel_size, stride, padding)
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
@@ -554,12 +557,14 @@ class AvgPool2d(_Pool):
             If x is no array of floats of this shape, or too small.
         """
         self._check_images(x, "channels")
-        members: Any = prod(self.kernel_size)
+        window = self._window
+        members: Any = prod(window.kernel)
         if not self.count_include_pad:
             ones = np.ones_like(x, shape=(1, 1, *x.shape[2:]))
-            members = _unfold(ones, self._window).sum((1, 2))
-        h = _unfold(x, self._window).sum((1, 2)) / members
-        return self.keep(h.transpose(3, 0, 1, 2), (members, x.shape))
+            members = _unfold(ones, window).sum((1, 2))
+        h = _unfold(x, window).sum((1, 2)) / members
+        return self.keep(
+            h.transpose(3, 0, 1, 2), (members, window, x.shape))
 
     def backward(self, v: Array) -> Array:
         """Return v_x: each pixel of a window gets an equal share of its v.
@@ -581,11 +586,11 @@ class AvgPool2d(_Pool):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        members, shape = self.recall(v)
+        members, window, shape = self.recall(v)
         share = v.transpose(1, 2, 3, 0) / members
         v_uses = np.broadcast_to(share[:, None, None], (
-            len(share), *self.kernel_size, *share.shape[1:]))
-        return _fold(v_uses, self._window, shape)
+            len(share), *window.kernel, *share.shape[1:]))
+        return _fold(v_uses, window, shape)
 
     def __repr__(self) -> str:
         told = self._told(self.kernel_size)
