@@ -51,7 +51,8 @@ class PolicyGradientLoss(Loss):
         Parameters
         ----------
         u : array of floats, shape (n, actions)
-            Logits, one row per decision; −∞ rules an action out.
+            Logits, one row per decision; −∞ rules an action out, which
+            then must not be among the actions.
         actions : array of integers, shape (n,)
             What was done, from 0 to the number of actions − 1.
         returns : array of real numbers, shape (n,)
@@ -145,7 +146,6 @@ def sample_actions(u: Array, rng: np.random.Generator) -> Array:
     >>> sample_actions(u, np.random.default_rng(0))
     array([1, 1])
     """
-    check_shape("sample_actions", "u", u, ("n", "actions"))
     _check_rng("sample_actions", rng)
     shifted = _shift("sample_actions", u)
     return (shifted + rng.gumbel(size=u.shape)).argmax(axis=1)
@@ -153,6 +153,7 @@ def sample_actions(u: Array, rng: np.random.Generator) -> Array:
 
 def _shift(who: str, u: Array) -> Array:
     """Return u less the largest logit of its row, after a look at u."""
+    check_shape(who, "u", u, ("n", "actions"))
     if u.dtype.kind != "f":
         raise TypeError(f"{who} wants real u, got {u.dtype}")
     largest = u.max(axis=1, keepdims=True)
@@ -174,7 +175,8 @@ def leave_one_out(returns: Array) -> Array:
     Returns
     -------
     array of floats, shape (…, episodes)
-        A baseline that knows nothing of the episode that it serves.
+        A baseline that knows nothing of the episode that it serves, if
+        episodes know nothing of each other.
 
     Raises
     ------
@@ -268,7 +270,7 @@ _FAR, _TILTED = 2.4, 12 * np.pi / 180  # where an episode ends
 
 
 def _accelerations(x: Array, force: Array) -> tuple[Array, Array]:
-    """Return z̈ and φ̈ of carts in the states x, shape (poles, 4)."""
+    """Return the accelerations of z and φ in the states x, (poles, 4)."""
     _, _, angle, turning = x.T
     sin, cos = np.sin(angle), np.cos(angle)
     mass, pole = _CART + _POLE, _POLE * _HALF_LENGTH  # M + m, m ℓ
@@ -295,8 +297,8 @@ class CartPole:
     ----------
     x : ndarray, shape (poles, 4)
         Position and velocity of the cart (m, m/s), angle and angular
-        velocity of the pole (rad, rad/s; 0 is upright). Write into it to
-        begin elsewhere.
+        velocity of the pole (rad, rad/s; 0 is upright); NaN before
+        `reset`. Write into it to begin elsewhere.
     steps : int
         Steps since `reset`.
     terminated, truncated : ndarray of bool, shape (poles,)
@@ -329,6 +331,7 @@ class CartPole:
     def __init__(self, poles: int = 1, *, limit: int = 500) -> None:
         self.poles, self.limit = poles, limit
         _check_sizes(self, (poles, limit))  # type: ignore[arg-type]
+        self.x, self.steps = np.full((poles, 4), np.nan), 0
         self.terminated = self.truncated = np.ones(poles, bool)
 
     def reset(self, rng: np.random.Generator) -> Array:
@@ -383,9 +386,9 @@ class CartPole:
         slide, bend = _accelerations(self.x, force)
         change = np.stack([self.x[:, 1], slide, self.x[:, 3], bend], axis=1)
         self.x[running] += _SECONDS * change[running]
-        failed = (abs(self.x[:, 0]) > _FAR) | (abs(self.x[:, 2]) > _TILTED)
+        stands = (abs(self.x[:, 0]) <= _FAR) & (abs(self.x[:, 2]) <= _TILTED)
         self.steps += 1
-        self.terminated = self.terminated | running & failed
+        self.terminated = self.terminated | running & ~stands
         self.truncated = self.truncated | running & (self.steps >= self.limit)
         return (self.x.copy(), running.astype(float),
                 self.terminated.copy(), self.truncated.copy())
@@ -410,6 +413,9 @@ class CartPole:
 class Environment(Protocol):
     """What `play_episodes` wants of a world: two methods.
 
+    Its episodes know nothing of each other: else another one's return may
+    tell what an action brought, and `leave_one_out` is no fair baseline.
+
     Notes
     -----
     Derived in chapter 20, *REINFORCE*.
@@ -421,8 +427,8 @@ class Environment(Protocol):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array]:
         """Return x, rewards, terminated, truncated after the actions.
 
-        All have one row per episode. What has ended stays ended, and its
-        rewards are 0.
+        All have one row per episode, the rewards are finite real numbers.
+        What follows the end of an episode does not count.
         """
 
 
@@ -478,8 +484,9 @@ def play_episodes(
 
     Raises
     ------
-    ValueError
-        If a logit is NaN.
+    ValueError, TypeError
+        If a logit is NaN, or the rewards are not finite real numbers, one
+        per episode.
 
     Notes
     -----
@@ -501,9 +508,23 @@ def play_episodes(
         actions[alive] = (_shift("play_episodes", u).argmax(axis=1) if greedy
                           else sample_actions(u, rng))
         after, rewards, terminated, truncated = environment.step(actions)
-        seen.append((x, actions, np.array(rewards), alive))
-        x, alive = after.astype(x.dtype), ~(terminated | truncated)
+        seen.append((x, actions, _paid(rewards, alive), alive))
+        x = after.astype(x.dtype)
+        alive = alive & ~(terminated | truncated)
     return Episodes(*map(np.array, zip(*seen, strict=True)))
+
+
+def _paid(rewards: Any, alive: Array) -> Array:
+    """Return the rewards of the living, as floats, 0 for the others."""
+    rewards = np.asanyarray(rewards)
+    if rewards.shape != alive.shape or rewards.dtype.kind not in "iuf":
+        raise TypeError("play_episodes wants rewards of real numbers, shape "
+                        f"{alive.shape}, got {rewards.dtype}, "
+                        f"{rewards.shape}")
+    if not np.isfinite(rewards[alive]).all():
+        raise ValueError("play_episodes wants finite rewards, got "
+                         f"{rewards[alive]}")
+    return np.where(alive, rewards, 0.0)
 
 # %% ../nbs/20_policy_gradient.ipynb #f95b63b1
 def reinforce(
@@ -547,8 +568,8 @@ def reinforce(
     Raises
     ------
     ValueError, TypeError
-        If a setting is not as above, a baseline is not finite, or a logit
-        becomes NaN.
+        If a setting is not as above, a baseline or a reward is not finite,
+        or a logit becomes NaN. What the last step makes of θ is not seen.
 
     Notes
     -----
@@ -563,8 +584,7 @@ def reinforce(
     >>> reinforce(model, Adam(0.05), CartPole(8), updates=3, rng=rng).shape
     (3, 8)
     """
-    _check_sizes("reinforce", (updates,))  # type: ignore[arg-type]
-    _check_rng("reinforce", rng)
+    _check_learning(updates, rng, gamma, baseline)
     loss, history = PolicyGradientLoss(), []
     for _ in range(updates):
         x, actions, rewards, alive = play_episodes(model, environment, rng)
@@ -579,6 +599,15 @@ def reinforce(
         optimizer.step(model.theta, model.gradient)
     return np.array(history)
 
+# %% ../nbs/20_policy_gradient.ipynb #c73bdd49
+def _check_learning(updates: Any, rng: Any, gamma: Any, baseline: Any) -> None:
+    _check_sizes("reinforce", (updates,))  # type: ignore[arg-type]
+    _check_rng("reinforce", rng)
+    _check_gamma("reinforce", gamma)
+    if baseline is not None and not callable(baseline):
+        raise TypeError("reinforce wants as its baseline a function or None, "
+                        f"got {type(baseline).__name__}")
+
 
 def _known(baseline: Any, returns: Array) -> Array:
     """Return a baseline that subtracts entry by entry, or say what is off."""
@@ -586,9 +615,13 @@ def _known(baseline: Any, returns: Array) -> Array:
     if baseline.shape not in ((), returns.shape):
         raise ValueError("reinforce wants from its baseline one number or "
                          f"shape {returns.shape}, got {baseline.shape}")
-    if baseline.dtype.kind not in "iuf" or not np.isfinite(baseline).all():
-        raise ValueError("reinforce wants finite real numbers from its "
-                         f"baseline, got {baseline.dtype}")
+    if baseline.dtype.kind not in "iuf":
+        raise ValueError("reinforce wants real numbers from its baseline, "
+                         f"got {baseline.dtype}")
+    if not np.isfinite(baseline).all():
+        where = tuple(map(int, np.argwhere(~np.isfinite(baseline))[0]))
+        raise ValueError("reinforce wants finite numbers from its baseline, "
+                         f"got {baseline[where]} at {where}")
     return baseline
 
 # %% ../nbs/20_policy_gradient.ipynb #cbe549ce

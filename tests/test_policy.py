@@ -284,6 +284,30 @@ def test_a_pole_falls_and_a_cart_leaves():
     assert rewards[0] == 0
 
 
+def test_one_push_from_rest_moves_velocities_alone():
+    carts = CartPole(poles=2)
+    carts.reset(rng())
+    carts.x[...] = 0
+    x, *_ = carts.step(np.array([0, 1]))
+    assert not x[:, [0, 2]].any()
+    assert (x[:, 1] * [-1, 1] > 0).all()
+
+
+def test_a_state_that_is_no_number_does_not_stand():
+    carts = CartPole(poles=3)
+    carts.reset(rng())
+    carts.x[0, 2] = carts.x[1, 0] = np.nan
+    _, _, terminated, _ = carts.step(np.array([0, 1, 1]))
+    assert terminated.tolist() == [True, True, False]
+
+
+def test_before_reset_a_cart_has_no_state():
+    carts = CartPole(poles=2)
+    assert np.isnan(carts.x).all()
+    assert carts.x.shape == (2, 4)
+    assert carts.steps == 0
+
+
 def test_the_clock_runs_out():
     carts = CartPole(poles=1, limit=3)
     carts.reset(rng())
@@ -463,6 +487,96 @@ def test_rewards_are_copied():
     model, source = network(6)
     tau = play_episodes(model, Reuses(), source)
     assert tau.rewards[:, 0].tolist() == [1, 2, 3, 4]
+
+
+class Pays:
+    """A world of two episodes and three steps that pays what it is told."""
+
+    def __init__(self, *rewards, ends=(False, False, True)):
+        self.rewards, self.ends, self.plays = rewards, ends, 0
+
+    def reset(self, rng):
+        self.steps, self.plays = 0, self.plays + 1
+        return np.zeros((2, 4))
+
+    def step(self, actions):
+        self.steps += 1
+        over = np.array([self.ends[self.steps - 1], self.steps == 3])
+        return np.zeros((2, 4)), self.rewards[self.steps - 1], over, over & False
+
+
+@pytest.mark.parametrize(
+    ("pay", "error", "told"),
+    [
+        ([1.0, np.nan], ValueError, "finite rewards"),
+        ([np.inf, 1.0], ValueError, "finite rewards"),
+        ([1j, 1], TypeError, "real numbers"),
+        ([[1.0, 1.0]], TypeError, r"shape \(2,\), got float64, \(1, 2\)"),
+        (1.0, TypeError, r"got float64, \(\)"),
+    ],
+)
+def test_rewards_that_are_none_are_refused_and_nothing_is_learned(pay, error, told):
+    model, source = network(6)
+    before = model.theta.copy()
+    for baseline in (None, leave_one_out):
+        with pytest.raises(error, match=told):
+            reinforce(model, SGD(1.0), Pays(*3 * [np.array(pay)]), updates=1,
+                      rng=source, baseline=baseline)
+    assert (model.theta == before).all()
+
+
+def test_whole_numbers_are_rewards_too():
+    model, source = network(6)
+    world = Pays(*3 * [np.array([1, 2])])
+    returns = reinforce(model, SGD(0.0), world, updates=1, rng=source)
+    assert returns.tolist() == [[3, 6]]
+
+
+def test_what_has_ended_stays_ended():
+    model, source = network(6)
+    world = Pays(np.ones(2), np.ones(2), np.array([np.nan, 1]),
+                 ends=(True, False, False))
+    tau = play_episodes(model, world, source)
+    assert tau.alive.T.tolist() == [[True, False, False], [True, True, True]]
+    assert tau.rewards.sum(0).tolist() == [1, 3]
+
+
+def test_settings_are_looked_at_before_anything_is_played():
+    model, source = network(6)
+    state = source.bit_generator.state
+    for settings_, error, told in (
+        ({"gamma": 2.0}, ValueError, "reinforce wants gamma from 0 to 1"),
+        ({"gamma": "x"}, TypeError, "reinforce wants gamma as a real number"),
+        ({"baseline": 3.0}, TypeError, "a function or None, got float"),
+    ):
+        world = Pays(*3 * [np.ones(2)])
+        with pytest.raises(error, match=told):
+            reinforce(model, SGD(1.0), world, updates=1, rng=source, **settings_)
+        assert world.plays == 0
+    assert source.bit_generator.state == state
+
+
+def test_a_baseline_that_is_not_finite_is_told_where():
+    model, source = network(6)
+
+    def holed(returns):
+        made = np.zeros_like(returns)
+        made[1, 1] = np.nan
+        return made
+
+    with pytest.raises(ValueError, match=r"got nan at \(1, 1\)"):
+        reinforce(model, SGD(1.0), Pays(*3 * [np.ones(2)]), updates=1, rng=source,
+                  baseline=holed)
+
+
+def test_greedy_play_wants_rows_of_logits():
+    class Flat(Linear):
+        def forward(self, x, *, training=False):
+            return super().forward(x)[:, :, None]
+
+    model = Flat(4, 2, rng=rng())
+    with pytest.raises(ValueError, match=r"play_episodes wants u of shape"):
+        play_episodes(model, CartPole(2), rng(), greedy=True)
 
 
 def learn(world, seed):
