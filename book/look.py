@@ -293,9 +293,14 @@ UNUSED = (
 
 
 def prune(app: Sphinx, error: Exception | None) -> None:
-    """Take away what was copied for pages that do not ask for it."""
+    """Take away what no page asks for, and pages that earlier builds have left."""
     if error or app.builder.name != "html":
         return
+    pages = {*app.env.found_docs, "genindex", "search", "index"}
+    for path in Path(app.outdir).rglob("*.html"):
+        name = path.relative_to(app.outdir).with_suffix("").as_posix()
+        if name not in pages and not name.startswith("_static/"):
+            path.unlink()
     static = Path(app.outdir, "_static")
     for pattern in UNUSED.split():
         for path in static.glob(pattern):
