@@ -67,6 +67,8 @@ class _Recurrent(Layer):
         _check_arguments(self, sizes, rng, dtype)
         _check_truncate(self, truncate)
         self.truncate = truncate
+        sizes = int(sizes[0]), int(sizes[1])  # 4 · np.uint8(64) would be 0
+        self.input_size, self.hidden_size = sizes
         bound, rows = 1 / sqrt(sizes[1]), gates * sizes[1]
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih_l0": (rows, sizes[0]), "weight_hh_l0": (rows, sizes[1])}
@@ -132,8 +134,22 @@ class _Recurrent(Layer):
         steps, n, _ = d.shape
         states = self._room(name, d, steps + 1, n, self.hidden_size)
         states[0] = 0 if first is None else first
-        self._last[f"{name}_0"] = states[-1]
         return states
+
+    def _said(self, kept: tuple[Array, ...], **states: Array) -> Array:
+        """Keep what backward needs and the last states; return h."""
+        self._last = {name: state[-1] for name, state in states.items()}
+        return self.keep(states["h_0"][1:].swapaxes(0, 1).copy(), kept)
+
+    def _arrived(self, v: Array) -> Any:
+        """What forward has kept, if the gradients can hold what comes."""
+        kept = self.recall(v)
+        _check_truncate(self, self.truncate)
+        for array in (v, kept[1]):
+            if not np.can_cast(array.dtype, self.gradient.dtype, "same_kind"):
+                raise TypeError(f"{self!r} cannot hold v of {array.dtype} in "
+                                f"gradients of {self.gradient.dtype}")
+        return kept
 
     def _pass(self, step: int, *v: Array) -> tuple[Array, ...]:
         """What the step before hears of v: all, or at a cut nothing."""
@@ -141,7 +157,9 @@ class _Recurrent(Layer):
             return tuple(np.zeros_like(part) for part in v)
         return v
 
-    def _gradients_of(self, v_d: Array, x: Array, h: Array) -> Array:
+    def _gradients_of(
+        self, v_d: Array, x: Array, h: Array, **v_inputs: Array
+    ) -> Array:
         """Write all gradients, one product each; return v_x."""
         rows = v_d.reshape(len(x), -1)
         before = h[:-1].reshape(len(x), -1)
@@ -150,7 +168,7 @@ class _Recurrent(Layer):
         for name in ("bias_ih_l0", "bias_hh_l0"):
             if name in self.gradients:
                 np.sum(rows, axis=0, out=self.gradients[name])
-        v_x = rows @ self.parameters["weight_ih_l0"]
+        v_x, self.v_inputs = rows @ self.parameters["weight_ih_l0"], v_inputs
         return v_x.reshape(*v_d.shape[:2], -1).swapaxes(0, 1).copy()
 
     def __repr__(self) -> str:
@@ -223,7 +241,7 @@ class RNN(_Recurrent):
         rng: np.random.Generator,
         dtype: Any = np.float64,
     ) -> None:
-        if nonlinearity not in _BENDS:
+        if not (isinstance(nonlinearity, str) and nonlinearity in _BENDS):
             raise ValueError(f"RNN wants nonlinearity 'tanh' or 'relu', "
                              f"got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
@@ -263,7 +281,7 @@ class RNN(_Recurrent):
         for step in range(len(d)):
             d[step] += h[step] @ weight.T
             h[step + 1] = f(d[step])
-        return self.keep(h[1:].swapaxes(0, 1).copy(), (rows, h))
+        return self._said((rows, h), h_0=h)
 
     def backward(self, v: Array) -> Array:
         """Go back through time, write the gradients, and return v_x.
@@ -285,21 +303,20 @@ class RNN(_Recurrent):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        x, h = self.recall(v)
+        x, h = self._arrived(v)
         weight = self.parameters["weight_hh_l0"]
         _, slope = _BENDS[self.nonlinearity]
         t = slope(h[1:])
         v_d, v_h = self._room("v_d", h, *t.shape), np.zeros_like(h[0])
         for step in reversed(range(len(t))):
             v_d[step] = (v[:, step] + v_h) * t[step]
-            v_h, = self._pass(step, v_d[step] @ weight)
-        self.v_inputs = {"h_0": v_h}
-        return self._gradients_of(v_d, x, h)
+            (v_h,) = self._pass(step, v_d[step] @ weight)
+        return self._gradients_of(v_d, x, h, h_0=v_h)
 
 # %% ../nbs/18_recurrence.ipynb #fdbd4e26
 def _squash(d: Array, scale: Array, gates: Array) -> None:
     """σ(2d) of the halved d, tanh of the others: one tanh for all four."""
-    np.tanh(d, out=d)
+    np.tanh(d, out=d)  # from here on d holds what tanh returns
     np.multiply(d, scale, out=gates)
     gates += 1 - scale
 
@@ -405,8 +422,7 @@ class LSTM(_Recurrent):
             c[step + 1] = h_forget[step] * c[step] + h_in[step] * h_cell[step]
             np.tanh(c[step + 1], out=tanh_c[step])
             np.multiply(h_out[step], tanh_c[step], out=h[step + 1])
-        return self.keep(h[1:].swapaxes(0, 1).copy(),
-                         (rows, d, gates, h, c, tanh_c))
+        return self._said((rows, d, gates, h, c, tanh_c), h_0=h, c_0=c)
 
     def backward(self, v: Array) -> Array:
         """Go back through time, write the gradients, and return v_x.
@@ -429,8 +445,8 @@ class LSTM(_Recurrent):
         ValueError, TypeError
             If v is no array of floats of this shape.
         """
-        x, d, gates, h, c, tanh_c = self.recall(v)
-        v_d, slope = self._slopes(d, gates, c, tanh_c)
+        x, d, gates, h, c, tanh_c = self._arrived(v)
+        v_d, slope = self._slopes(d, gates, c, tanh_c)  # v to be put in
         v_in, v_forget, v_cell, v_out = self._four(v_d)
         h_forget, weight = self._four(gates)[1], self.parameters["weight_hh_l0"]
         v_h, v_c = np.zeros_like(h[0]), np.zeros_like(h[0])
@@ -442,8 +458,7 @@ class LSTM(_Recurrent):
             v_out[step] *= v_h
             v_h, v_c = self._pass(
                 step, v_d[step] @ weight, v_c * h_forget[step])
-        self.v_inputs = {"h_0": v_h, "c_0": v_c}
-        return self._gradients_of(v_d, x, h)
+        return self._gradients_of(v_d, x, h, h_0=v_h, c_0=v_c)
 
     def _scale(self) -> Array:
         """½ for the sigmoid gates, 1 for h_cell: σ(d) = ½ + ½ tanh(d/2)."""
@@ -472,6 +487,12 @@ class LSTM(_Recurrent):
         return slopes, h_out * (1 - tanh_c * tanh_c)
 
 # %% ../nbs/18_recurrence.ipynb #61b389a7
+def _check_steps(layer: Layer, x: Any) -> None:
+    check_shape(layer, "x", x)
+    if x.ndim < 3:
+        raise ValueError(f"{layer} wants x of shape (n, s, …), got {x.shape}")
+
+
 class TimeDistributed(Layer):
     """A layer that wants rows, at every step of a batch of sequences.
 
@@ -531,7 +552,7 @@ class TimeDistributed(Layer):
         ValueError, TypeError
             If x has not three axes or more, or is refused by the layer.
         """
-        check_shape(self, "x", x, ("n", "s", *(x.shape[2:] or ("…",))))
+        _check_steps(self, x)
         self._kept = None
         rows = x.reshape(-1, *x.shape[2:])
         h = self.layer.forward(rows, training=training)
@@ -601,7 +622,7 @@ class LastStep(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Return x[:, −1], of shape (n, …); x has shape (n, s, …)."""
-        check_shape(self, "x", x, ("n", "s", *(x.shape[2:] or ("…",))))
+        _check_steps(self, x)
         return self.keep(x[:, -1].copy(), x.shape)
 
     def backward(self, v: Array) -> Array:

@@ -76,7 +76,7 @@ def jax_lstm(x, parameters, h_0, c_0):
 SIZES = st.integers(1, 4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(kind=st.sampled_from(["tanh", "relu", "LSTM"]), n=SIZES,
        steps=st.integers(1, 7), size=SIZES, hidden=SIZES, bias=st.booleans(),
        seed=st.integers(0, 2**16))
@@ -98,7 +98,7 @@ def test_layers_agree_with_jax(kind, n, steps, size, hidden, bias, seed):
     v_x, gradients, *v_states = pull(v)
     for got, want in zip(ours, [wanted, v_x, *gradients, *v_states],
                          strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
 
 
 # --- PyTorch's layout ---------------------------------------------------------
@@ -322,6 +322,56 @@ def test_bad_settings_are_refused(kind, settings, error):
         kind(3, 2, **{"rng": rng()} | settings)
 
 
+@KINDS
+@pytest.mark.parametrize("value", [1j, 1], ids=["complex", "object"])
+def test_numbers_that_the_gradients_cannot_hold_are_refused(kind, value):
+    layer = kind(3, 2, rng=rng())
+    x, v = rng(1).normal(size=(2, 4, 3)), rng(2).normal(size=(2, 4, 2))
+    layer.forward(x)
+    wanted, state = layer.backward(v), layer.last_state
+    odd = v * value if value == 1j else v.astype(object)
+    with pytest.raises(TypeError, match="cannot hold v of"):
+        layer.backward(odd)
+    np.testing.assert_array_equal(layer.backward(v), wanted)
+    v_inputs = layer.v_inputs
+    if value == 1j:
+        layer.forward(x * value)
+        with pytest.raises(TypeError, match="cannot hold v of complex128"):
+            layer.backward(v)
+        assert layer.v_inputs is v_inputs
+    else:
+        with pytest.raises(TypeError):  # floats as objects have no tanh
+            layer.forward(x.astype(object))
+        for name, kept in layer.last_state.items():
+            assert kept.dtype == float
+            np.testing.assert_array_equal(kept, state[name])
+
+
+@KINDS
+def test_sizes_may_be_of_any_kind_of_integer(kind):
+    assert kind(np.uint8(3), np.uint8(64), rng=rng()).forward(
+        np.ones((1, 2, 3))).shape == (1, 2, 64)
+
+
+@KINDS
+def test_a_cut_set_later_is_looked_at_before_backward(kind):
+    layer = kind(3, 2, rng=rng())
+    h = layer.forward(np.ones((1, 4, 3)))
+    for bad, error in ((-2, ValueError), ("a", TypeError)):
+        layer.truncate = bad
+        with pytest.raises(error, match="truncate"):
+            layer.backward(h)
+
+
+@pytest.mark.parametrize("x", [None, [[[1.0]]], "a", 1.0], ids=str)
+def test_rows_of_no_array_are_refused(x):
+    for layer in (TimeDistributed(Linear(3, 2, rng=rng())), LastStep()):
+        with pytest.raises(TypeError, match="wants x as a plain NumPy array"):
+            layer.forward(x)
+        with pytest.raises(ValueError, match="wants x of shape"):
+            layer.forward(np.ones((2, 3, 0)))
+
+
 def test_bad_sizes_kinds_and_layers_are_refused():
     with pytest.raises(ValueError, match="sizes from 1 on"):
         LSTM(0, 2, rng=rng())
@@ -329,6 +379,8 @@ def test_bad_sizes_kinds_and_layers_are_refused():
         RNN(3, 2.0, rng=rng())
     with pytest.raises(ValueError, match="'tanh' or 'relu', got 'sin'"):
         RNN(3, 2, nonlinearity="sin", rng=rng())
+    with pytest.raises(ValueError, match="'tanh' or 'relu', got "):
+        RNN(3, 2, nonlinearity=["tanh"], rng=rng())
     with pytest.raises(TypeError, match="wants a layer, got 3"):
         TimeDistributed(3)
     for layer in (TimeDistributed(Linear(3, 2, rng=rng())), LastStep()):
