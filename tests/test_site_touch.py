@@ -1,9 +1,16 @@
 """Pictures to touch: the numbers of the package, by mouse, keys, touch, or none."""
 
+import contextlib
 import gzip
 import json
 import re
+import socket
+import subprocess
+import sys
+import time
+from urllib.request import urlopen
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -21,6 +28,7 @@ TOUCHED = {
     "11_optimizers",
     "12_initialization",
     "17_convolution",
+    "18_recurrence",
     "99_figures",
 }
 SCRIPT = ROOT / "backprop_lit" / "assets" / "touch.js"
@@ -392,3 +400,73 @@ def test_a_notebook_carries_the_script_along(browser):
         assert "9" in figure.evaluate(SEEN)
     assert errors == []
     tab.close()
+
+
+@contextlib.contextmanager
+def jupyterlab(folder):
+    """JupyterLab on a folder, on this machine alone; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    settings = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.root_dir": folder,
+        "ServerApp.allow_root": True,
+        "ServerApp.open_browser": False,
+        "IdentityProvider.token": "",
+    }
+    command = [sys.executable, "-m", "jupyterlab"]
+    command += [f"--{name}={value}" for name, value in settings.items()]
+    with open(folder / "lab.log", "wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        for _ in range(120):
+            with contextlib.suppress(OSError), urlopen(f"{address}/api", timeout=5):
+                break
+            assert server.poll() is None, (folder / "lab.log").read_text("utf8")
+            time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@needs_browser
+def test_the_stepper_steps_in_jupyterlab(browser, tmp_path):
+    pytest.importorskip("jupyterlab")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    source = (
+        "from backprop_lit.graph import Node, step_through\n"
+        "a, b = Node(3.0), Node(2.0)\n"
+        "step_through(a * b + a, a=a, b=b)"
+    )
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(notebook, tmp_path / "stepper.ipynb")
+    tab = browser.new_page(reduced_motion="reduce")
+    errors, asked = [], []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    with jupyterlab(tmp_path) as address:
+        tab.goto(f"{address}/lab/tree/stepper.ipynb")
+        tab.locator(".jp-CodeCell").first.wait_for(timeout=60_000)
+        cell = tab.locator(".jp-CodeCell .cm-content").first
+        figure = tab.locator("figure.touch")
+        for _ in range(20):  # until the kernel is there
+            cell.click()
+            tab.keyboard.press("Control+Enter")
+            with contextlib.suppress(sync_api.TimeoutError):
+                figure.wait_for(timeout=3_000)
+                break
+        for step in range(1, 4):
+            press(figure, "next")
+            assert figure.get_attribute("data-now") == str(step)
+        assert "v = 1" in figure.evaluate(SEEN)
+        tab.close()
+    assert errors == []
+    local = ("http://127.0.0.1", "data:", "blob:")
+    assert [url for url in asked if not url.startswith(local)] == []
