@@ -18,6 +18,17 @@ HEADINGS = (
     "Summary",
     "Further reading",
 )
+SHOWN = {  # what returns a thing to be seen, and does nothing else
+    "diagram",
+    "drawing",
+    "network_diagram",
+    "prove",
+    "shades",
+    "show",
+    "step_through",
+    "table",
+    "typeset",
+}
 
 
 def cells(path, kind):
@@ -41,6 +52,20 @@ def test_a_notebook_is_clean(path):
         if cell.cell_type == "code":
             assert cell.outputs == [], cell.id
             assert cell.execution_count is None, cell.id
+
+
+@named(PATHS)
+def test_what_a_cell_shows_ends_it(path):
+    """A picture or a bare value in the middle of a cell is computed, and not seen."""
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "code":
+            *before, _ = [None, *ast.parse(notebooks.plain(cell.source)).body]
+            for value in (s.value for s in before if isinstance(s, ast.Expr)):
+                if isinstance(value, ast.Call):
+                    name = ast.unparse(value.func).rpartition(".")[2]
+                    assert name not in SHOWN, (cell.id, name)
+                else:
+                    assert isinstance(value, ast.Constant), cell.id
 
 
 @named(PATHS)
