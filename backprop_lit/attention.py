@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from math import sqrt
 from typing import Any
 
@@ -27,7 +28,7 @@ __all__ = ['Embedding', 'scaled_dot_product_attention', 'scaled_dot_product_atte
 def _is_positive(number: Any) -> bool:
     real = isinstance(number, (int, float, np.integer, np.floating))
     return (real and not isinstance(number, bool)
-            and bool(0 < number < float("inf")))
+            and bool(0 < number <= sys.float_info.max))
 
 
 def _check_tokens(who: object, tokens: Any, count: int) -> None:
@@ -161,18 +162,20 @@ def _check_mask(who: object, mask: Any, shape: tuple[int, ...]) -> None:
     _check_sight(who, mask)
 
 
-def _check_sight(who: object, mask: Array) -> None:
-    blind = ~mask.any(-1)
+def _check_sight(who: object, sight: Array) -> None:
+    blind = ~sight.any(-1)
     if blind.any():
-        place = tuple(map(int, np.argwhere(blind)[0]))
-        raise ValueError(f"{who} wants every query to see at least one key, "
-                         f"but all of row {place} of the mask is False")
+        place = ", ".join(map(str, np.argwhere(blind)[0]))
+        row = f"row {place}" if place else "each"
+        raise ValueError(f"{who} wants a key for every query, "
+                         f"but {row} sees none")
 
 
-def _check_causal(who: object, causal: Any) -> None:
-    if not isinstance(causal, (bool, np.bool_)):
-        raise TypeError(f"{who} wants causal as a truth value, "
-                        f"got {causal!r}")
+def _check_truth(who: object, **settings: Any) -> None:
+    for name, value in settings.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{who} wants {name} as a truth value, "
+                            f"got {value!r}")
 
 
 def _repeats_to(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -305,9 +308,8 @@ def scaled_dot_product_attention_backward(
     check_shape(who, "P", p, (*query.shape[:-1], key.shape[-2]))
     check_shape(who, "v", v, h.shape)
     v_content = p.swapaxes(-1, -2) @ v
-    v_d = v @ content.swapaxes(-1, -2)
-    v_d -= (v * h).sum(-1, keepdims=True)
-    v_d *= p
+    v_p = v @ content.swapaxes(-1, -2)
+    v_d = p * (v_p - (v * h).sum(-1, keepdims=True))
     root = sqrt(query.shape[-1])
     v_query = v_d @ key / root
     v_key = v_d.swapaxes(-1, -2) @ (query / root)
@@ -458,7 +460,8 @@ class MultiheadAttention(_Composed):
 
     Notes
     -----
-    Derived in chapter 19, *Several heads*.
+    Derived in chapter 19, *Several heads*. What is hidden stays without
+    effect where it is finite: 0 times NaN is NaN.
 
     Examples
     --------
@@ -489,7 +492,7 @@ class MultiheadAttention(_Composed):
         if embed_dim % num_heads:
             raise ValueError(f"{self} wants heads that divide the width: "
                              f"{embed_dim}/{num_heads} is no integer")
-        _check_causal(self, causal)
+        _check_truth(self, causal=causal, bias=bias)
         sizes: dict[str, Any] = {"bias": bias, "rng": rng, "dtype": dtype}
         self._compose({
             "in_proj_": Linear(embed_dim, 3 * embed_dim, **sizes),
@@ -595,8 +598,9 @@ class MultiheadAttention(_Composed):
             -1, len(parts) * self.embed_dim)
 
     def __repr__(self) -> str:
-        heads = "1 head" if self.num_heads == 1 else f"{self.num_heads} heads"
-        return f"MultiheadAttention({self.embed_dim}, {heads})"
+        heads = "head" if self.num_heads == 1 else "heads"
+        return f"{type(self).__name__}({self.embed_dim}, " + (
+            f"{self.num_heads} {heads})")
 
 # %% ../nbs/19_attention.ipynb #aec56d6e
 class TransformerBlock(_Composed):
@@ -611,7 +615,8 @@ class TransformerBlock(_Composed):
     causal : bool
         Whether a position sees itself and earlier ones only.
     bias : bool
-        Whether attention and network have biases. (The norms always do.)
+        Whether attention and network have biases. The norms always do;
+        PyTorch's have none then, and its names differ.
     rng : numpy.random.Generator
         Source of the first parameters, those of the layers.
     dtype : dtype
@@ -631,7 +636,8 @@ class TransformerBlock(_Composed):
 
     Notes
     -----
-    Derived in chapter 19, *The block*.
+    Derived in chapter 19, *The block*. What is hidden must be finite, as
+    in `MultiheadAttention`.
 
     Examples
     --------
@@ -732,8 +738,7 @@ class TransformerBlock(_Composed):
         v_a = v + self.norm2.backward(v_rows)
         return v_a + self.norm1.backward(self.self_attn.backward(v_a))
 
-    def __repr__(self) -> str:
-        return f"TransformerBlock({self.embed_dim}, {self.num_heads} heads)"
+    __repr__ = MultiheadAttention.__repr__
 
 # %% ../nbs/19_attention.ipynb #594c9df4
 class GPT(_Composed):
@@ -909,15 +914,15 @@ class GPT(_Composed):
         _check_tokens(self, tokens, self.num_embeddings)
         _check_sizes(self, (count,))
         if tokens.ndim != 1 or not _is_positive(temperature):
-            raise ValueError(f"{self} wants tokens of shape (s,) and a "
-                             f"temperature above 0, got {tokens.shape} "
-                             f"and {temperature}")
+            raise ValueError(f"{self} wants tokens of shape (s,) and as "
+                             f"temperature a float above 0, got "
+                             f"{tokens.shape} and {temperature!r:.40}")
         text = [*map(int, tokens)]
         for _ in range(count):
             x = np.array([text[-self.context:]])
             u = self.forward(x)[0, -1].astype(np.float64)
             with np.errstate(over="ignore"):  # −∞ is as good as very small
-                p = _shares((u - u.max()) / temperature, None)
+                p = _shares((u - u.max()) / float(temperature), None)
             text.append(int(rng.choice(len(p), p=p)))
         return np.array(text)
 

@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from backprop_lit.attention import (
 from backprop_lit.differences import gradcheck
 from backprop_lit.losses import CrossEntropyLoss
 from backprop_lit.network import Flatten, Linear, Sequential
-from backprop_lit.symbolic import prove
+from backprop_lit.symbolic import prove, symbols
 
 jax = pytest.importorskip("jax")
 jax.config.update("jax_enable_x64", True)
@@ -80,8 +81,9 @@ def jax_block(q, x, heads, mask, prefix=""):
     a = x + jax_heads(q, jax_norm(q, x, prefix + "norm1."), heads, mask,
                       prefix + "self_attn.")
     d = jax_norm(q, a, prefix + "norm2.") @ q[prefix + "linear1.weight"].T
-    d = jax.nn.gelu(d + q[prefix + "linear1.bias"], approximate=True)
-    return a + d @ q[prefix + "linear2.weight"].T + q[prefix + "linear2.bias"]
+    d = jax.nn.gelu(d + q.get(prefix + "linear1.bias", 0), approximate=True)
+    d = d @ q[prefix + "linear2.weight"].T
+    return a + d + q.get(prefix + "linear2.bias", 0)
 
 
 def jax_gpt(q, tokens, heads, layers):
@@ -130,47 +132,68 @@ def test_attention_agrees_with_jax(leading, queries, keys, dim, out, masked, see
         agree(got, wanted)
 
 
+def draw_mask(kind, r, n, size):
+    """A mask of this kind in which every position sees itself, if it is to see."""
+    itself = np.eye(size, dtype=bool)
+    if kind == "padding":
+        return padding_mask(r.integers(1, size + 1, size=n), size)
+    if kind == "keys":  # of shape (s,); all see the first
+        return np.arange(size) < r.integers(1, size + 1)
+    shape = {"pairs": (n, size, size), "shared": (size, size)}.get(kind)
+    return None if shape is None else some_mask(r, shape) | itself
+
+
+def seen_by(mask, causal, size):
+    seen = np.tri(size, dtype=bool) if causal else np.ones((size, size), bool)
+    return seen if mask is None else seen & mask
+
+
+KINDS = ["", "pairs", "shared", "padding", "keys"]
+
+
 @FEW
 @given(st.integers(1, 3), SIZES, st.integers(1, 3), st.integers(1, 3),
-       st.booleans(), st.booleans(), st.sampled_from(["", "pairs", "padding"]),
-       st.integers(0, 9))
+       st.booleans(), st.booleans(), st.sampled_from(KINDS), st.integers(0, 9))
 def test_heads_agree_with_jax(n, size, heads, dim, bias, causal, kind, seed):
     r = rng(seed)
     layer = MultiheadAttention(heads * dim, heads, bias=bias, causal=causal, rng=r)
     layer.theta[...] = r.normal(size=layer.theta.shape)
     x, v = r.normal(size=(2, n, size, heads * dim))
-    mask = None
-    if kind == "pairs":
-        mask = some_mask(r, (n, size, size)) | np.eye(size, dtype=bool)
-    elif kind == "padding":
-        mask = padding_mask(r.integers(1, size + 1, size=n), size)
-    seen = np.tri(size, dtype=bool) if causal else np.ones((size, size), bool)
-    whole = seen if mask is None else seen & mask
+    mask = draw_mask(kind, r, n, size)
+    whole = seen_by(mask, causal, size)
     hold(layer, lambda q, x: jax_heads(q, x, heads, whole), x, v, mask=mask)
 
 
-@FEWER
-@given(st.integers(1, 3), SIZES, st.integers(1, 2), st.integers(2, 3),
-       st.booleans(), st.integers(0, 9))
-def test_a_block_agrees_with_jax(n, size, heads, dim, causal, seed):
+@pytest.mark.parametrize(("kind", "bias"), [
+    ("", True), ("pairs", False), ("shared", True), ("padding", False), ("keys", True)])
+@settings(max_examples=3, deadline=None)
+@given(st.integers(1, 3), st.integers(2, 5), st.integers(1, 3), st.integers(2, 3),
+       SIZES, st.booleans(), st.integers(0, 9))
+def test_a_block_agrees_with_jax(kind, bias, n, size, heads, dim, hidden, causal,
+                                 seed):
     r = rng(seed)
-    layer = TransformerBlock(heads * dim, heads, 5, causal=causal, rng=r)
+    layer = TransformerBlock(heads * dim, heads, hidden, causal=causal, bias=bias,
+                             rng=r)
+    biases = [name for name in layer.parameters
+              if name.endswith("bias") and not name.startswith("norm")]
+    assert len(biases) == (4 if bias else 0)
     layer.theta[...] = r.normal(size=layer.theta.shape)
     x, v = r.normal(size=(2, n, size, heads * dim))
-    mask = np.tri(size, dtype=bool) if causal else None
-    hold(layer, lambda q, x: jax_block(q, x, heads, mask), x, v)
+    mask = draw_mask(kind, r, n, size)
+    whole = seen_by(mask, causal, size)
+    hold(layer, lambda q, x: jax_block(q, x, heads, whole), x, v, mask=mask)
 
 
 @FEWER
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 2),
-       st.integers(1, 2), st.integers(0, 9))
-def test_a_gpt_agrees_with_jax(n, size, heads, layers, seed):
+@given(st.integers(1, 3), SIZES, st.integers(0, 3), st.integers(1, 5),
+       st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))
+def test_a_gpt_agrees_with_jax(n, size, longer, kinds, heads, dim, layers, seed):
     r = rng(seed)
-    model = GPT(3, 4, embed_dim=2 * heads, num_heads=heads, num_layers=layers,
-                rng=r)
+    model = GPT(kinds, size + longer, embed_dim=(dim + 1) * heads,
+                num_heads=heads, num_layers=layers, rng=r)
     model.theta[...] = r.normal(size=model.theta.shape)
-    tokens = r.integers(3, size=(n, size))
-    v = r.normal(size=(n, size, 3))
+    tokens = r.integers(kinds, size=(n, size))
+    v = r.normal(size=(n, size, kinds))
     q = {name: jnp.array(array) for name, array in model.parameters.items()}
     u, (gradients,) = both_ways(
         lambda q: jax_gpt(q, tokens, heads, layers), v, q)
@@ -220,6 +243,21 @@ def test_first_weights_are_those_of_pytorch():
     assert not q["out_proj.bias"].any()
     table = Embedding(500, 40, rng=rng()).parameters["weight"]
     assert abs(table.std() - 1) < 0.02
+
+
+def test_first_weights_of_a_gpt_are_softened():
+    for layers in (1, 3):
+        model = GPT(200, 50, embed_dim=64, num_heads=4, num_layers=layers,
+                    rng=rng())
+        q = model.parameters
+        for name in ("token.weight", "position.weight"):
+            assert abs(q[name].std() / 0.1 - 1) < 0.03
+        for k in range(layers):
+            for name, inputs in (("self_attn.out_proj", 64), ("linear2", 256)):
+                weight = q[f"blocks.{k}.{name}.weight"]
+                bound = 1 / sqrt(inputs) / sqrt(2 * layers)
+                assert 0.98 * bound < abs(weight).max() <= bound
+            assert abs(q[f"blocks.{k}.linear1.weight"]).max() > 0.98 / sqrt(64)
 
 
 # --- masks and causality ------------------------------------------------------
@@ -324,6 +362,29 @@ def test_a_wrong_backward_is_not_proved(spoil):
     assert not prove(pair(spoil), (2, 4), (3, 4), (3, 2))
 
 
+def test_attention_with_its_biases_is_proved():
+    def shares(scores, mask):
+        grown = scores.applyfunc(sp.exp).multiply_elementwise(mask)
+        return sp.diag(*(1 / sum(grown[i, :]) for i in range(2))) * grown
+
+    def formula(x, **q):
+        weight_in, weight_out, bias_in, bias_out = (
+            q[f"{name}{kind}"] for kind in ("weight", "bias")
+            for name in ("in_proj_", "out_proj."))
+        ones, found = sp.ones(2, 1), []
+        d = sp.Matrix(x[0]) * weight_in.T + ones * bias_in
+        for k in (0, 2):
+            query, key, content = (d[:, k + j:k + j + 2] for j in (0, 4, 8))
+            scores = query * key.T / sp.Rational(repr(sqrt(2)))
+            found.append(shares(scores, sp.Matrix([[1, 0], [1, 1]])) * content)
+        return sp.Matrix.hstack(*found) * weight_out.T + ones * bias_out
+
+    layer = MultiheadAttention(4, 2, causal=True, rng=rng())
+    assert prove(layer, (1, 2, 4), formula=formula,
+                 sample=lambda r, shape: 0.4 * r.normal(size=shape),
+                 zero={f"in_proj_bias[{k}": "softmax" for k in range(4, 8)})
+
+
 class NoStraightEdge(TransformerBlock):
     def backward(self, v):
         return super().backward(v) - v
@@ -338,12 +399,30 @@ def test_gradcheck_refutes_wrong_wirings():
     assert gradcheck(block, x)
 
 
+def test_a_backward_takes_what_its_forward_took():
+    """A query of symbols, keys and contents of floats: no array is written into."""
+    query = symbols("q", (2, 4), rng=rng())
+    key, content = rng().normal(size=(2, 3, 4))
+    h, p = scaled_dot_product_attention(query, key, content)
+    v_query, _, v_content = scaled_dot_product_attention_backward(
+        np.ones((2, 4)), query, key, content, h, p)
+    assert v_query.shape == (2, 4)
+    assert v_content.shape == (3, 4)
+
+
 # --- behavior -----------------------------------------------------------------
 
 MAKERS = [
     lambda **o: MultiheadAttention(4, 2, rng=rng(), **o),
     lambda **o: TransformerBlock(4, 2, rng=rng(), **o),
 ]
+
+
+def test_one_head_is_no_heads():
+    for kind in (MultiheadAttention, TransformerBlock):
+        assert repr(kind(4, 1, rng=rng())) == f"{kind.__name__}(4, 1 head)"
+        assert repr(kind(4, 2, rng=rng())) == f"{kind.__name__}(4, 2 heads)"
+
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=["heads", "block"])
@@ -396,7 +475,7 @@ def test_generating_continues_and_repeats_itself_by_seed():
     assert one.tolist() == two.tolist()
     assert one[:6].tolist() == start.tolist()
     assert one.shape == (15,)
-    for temperature in (1e-6, 1e-320):
+    for temperature in (1e-6, 1e-320, np.longdouble(1e-6)):
         cold = model.generate(start, 5, temperature=temperature, rng=rng(1))
     greedy = list(start)
     for _ in range(5):
@@ -416,6 +495,9 @@ TINY = {"embed_dim": 4, "num_heads": 2, "num_layers": 1}
     (lambda: TransformerBlock(6, 4, rng=rng()), ValueError, "divide the width"),
     (lambda: MultiheadAttention(4, 2, False, rng=rng()), TypeError, "positional"),
     (lambda: MultiheadAttention(4, 2, causal="no", rng=rng()), TypeError, "truth"),
+    (lambda: TransformerBlock(4, 2, bias="no", rng=rng()), TypeError, "wants bias as"),
+    (lambda: MultiheadAttention(4, 2, bias=np.ones(2), rng=rng()), TypeError,
+     "wants bias as a truth value"),
     (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "^TransformerBlock"),
     (lambda: TransformerBlock(4, 2, 0, rng=rng()), ValueError, "from 1 on"),
     (lambda: Embedding(0, 2, rng=rng()), ValueError, "from 1 on"),
@@ -460,7 +542,7 @@ def test_a_sequence_longer_than_the_context():
 @pytest.mark.parametrize(("options", "kind", "words"), [
     ({"count": 0}, ValueError, "from 1 on"),
     *(({"temperature": wrong}, ValueError, "temperature")
-      for wrong in (0, -1.0, True, "a", None, np.ones(2), np.nan, np.inf)),
+      for wrong in (0, -1.0, True, "a", None, np.ones(2), np.nan, np.inf, 10**400)),
     ({"tokens": np.zeros((1, 2), int)}, ValueError, r"shape \(s,\)"),
     ({"tokens": np.array([9])}, ValueError, "from 0 to 4"),
     ({"rng": None}, TypeError, "Generator"),
@@ -477,7 +559,7 @@ def test_bad_beginnings(options, kind, words):
     ([[True]], TypeError, "truth values"),
     (np.ones((2, 4), bool), ValueError, "mask that fits"),
     (np.ones((1, 1, 1, 3), bool), ValueError, "mask that fits"),
-    (np.zeros((3, 3), bool), ValueError, "at least one key"),
+    (np.zeros((3, 3), bool), ValueError, "key for every query"),
 ])
 def test_bad_masks(mask, kind, words):
     layer, x = MultiheadAttention(4, 2, rng=rng()), np.ones((2, 3, 4))
@@ -488,11 +570,23 @@ def test_bad_masks(mask, kind, words):
         scaled_dot_product_attention(x, x, x, mask)
 
 
+def test_a_blind_row_is_named_as_what_it_is():
+    layer, x = MultiheadAttention(4, 2, causal=True, rng=rng()), np.ones((1, 3, 4))
+    with pytest.raises(ValueError, match=r"query, but row 0 sees none$"):
+        layer.forward(x, mask=late(3))  # the mask alone would show it one
+    one = np.tri(3, dtype=bool)[None]
+    one[0, 1] = False
+    with pytest.raises(ValueError, match=r"query, but row 0, 1 sees none$"):
+        layer.forward(x, mask=one)
+    with pytest.raises(ValueError, match=r"query, but each sees none$"):
+        layer.forward(x, mask=np.zeros(3, bool))
+
+
 def test_a_mask_and_causality_that_hide_everything_together():
     layer, x = MultiheadAttention(4, 2, causal=True, rng=rng()), np.ones((1, 3, 4))
     late = ~np.tri(3, k=-1, dtype=bool) & ~np.eye(3, dtype=bool) | (
         np.arange(3)[:, None] == 2)
-    with pytest.raises(ValueError, match="at least one key"):
+    with pytest.raises(ValueError, match="key for every query"):
         layer.forward(x, mask=late)
 
 
