@@ -273,7 +273,7 @@ def _accelerations(x: Array, force: Array) -> tuple[Array, Array]:
     """Return the accelerations of z and φ in the states x, (poles, 4)."""
     _, _, angle, turning = x.T
     sin, cos = np.sin(angle), np.cos(angle)
-    mass, pole = _CART + _POLE, _POLE * _HALF_LENGTH  # M + m, m ℓ
+    mass, pole = _CART + _POLE, _POLE * _HALF_LENGTH
     pushed = (force + pole * turning**2 * sin) / mass
     bent = (_GRAVITY * sin - pushed * cos) / (
         _HALF_LENGTH * (4 / 3 - _POLE * cos**2 / mass))
