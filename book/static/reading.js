@@ -190,7 +190,8 @@
       if (contents.matches(":popover-open")) contents.hidePopover();
     });
   }
-  if (here) contents.scrollTop = here.offsetTop - contents.clientHeight / 3;
+  const middle = contents.clientHeight / 2;
+  if (here && here.offsetTop > middle) contents.scrollTop = here.offsetTop - middle;
 
   addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
